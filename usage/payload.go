@@ -40,9 +40,13 @@ func (e *Event) appendPayload(b []byte) []byte {
 		b = appendString(b, s)
 	}
 	b = binary.AppendVarint(b, int64(e.Timestamp))
-	b = binary.AppendUvarint(b, uint64(len(e.Lines)))
-	for i := range e.Lines {
-		l := &e.Lines[i]
+	lines := e.Lines
+	if e.Kind == KindRetraction {
+		lines = nil // a retraction is of all that its target has, whether the sender wrote it out or not
+	}
+	b = binary.AppendUvarint(b, uint64(len(lines)))
+	for i := range lines {
+		l := &lines[i]
 		b = appendString(b, l.Meter)
 		b = appendString(b, l.Unit)
 		b = binary.AppendVarint(b, int64(l.Quantity))

@@ -1,0 +1,116 @@
+package usage
+
+import (
+	"encoding/hex"
+	"errors"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+// EventName is the event name of the log records that carry usage events.
+const EventName = "usagebox.usage"
+
+// EncodeLogs puts events into log records, one each, in their order but grouped by customer and service: these
+// two are on the resource. The events are not changed; strings are shared with them.
+func EncodeLogs(events []Event) plog.Logs {
+	type group struct{ customer, service string }
+	ld := plog.NewLogs()
+	scopes := make(map[group]plog.LogRecordSlice)
+	var last group
+	var records plog.LogRecordSlice
+	for i := range events {
+		e := &events[i]
+		g := group{e.Customer, e.Service}
+		if i == 0 || g != last {
+			var ok bool
+			if records, ok = scopes[g]; !ok {
+				rl := ld.ResourceLogs().AppendEmpty()
+				putResource(g.customer, g.service, rl.Resource().Attributes())
+				records = rl.ScopeLogs().AppendEmpty().LogRecords()
+				scopes[g] = records
+			}
+			last = g
+		}
+		EncodeRecord(e, records.AppendEmpty())
+	}
+	return ld
+}
+
+// EncodeRecord puts e into a log record. Its customer and service are not on the record but belong on the resource.
+func EncodeRecord(e *Event, r plog.LogRecord) {
+	r.SetEventName(EventName)
+	r.SetTimestamp(pcommon.Timestamp(e.Timestamp * 1000))
+	r.SetObservedTimestamp(pcommon.Timestamp(e.IngestedAt * 1000))
+	r.SetTraceID(traceID(e.TraceID))
+	r.SetSpanID(spanID(e.SpanID))
+	putAttributes(e, r.Attributes())
+}
+
+// DecodeRecord reads what EncodeRecord wrote into e, normalized. The error is ErrNotUsage for a record of something else,
+// or says which attribute can't be read. Strings are shared with the record.
+func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {
+	*e = Event{
+		Timestamp:  Micros(r.Timestamp() / 1000),
+		IngestedAt: Micros(r.ObservedTimestamp() / 1000),
+		TraceID:    hexTraceID(r.TraceID()),
+		SpanID:     hexSpanID(r.SpanID()),
+	}
+	return readAttributes(e, resource.Attributes(), r.Attributes())
+}
+
+// DecodeLogs reads all usage events in ld. foreign counts the records of something else. Records that carry an event that can't be
+// read are named in a *RejectedError, beside the events that can.
+func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
+	events = make([]Event, 0, ld.LogRecordCount())
+	var rejected RejectedError
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, r := range sl.LogRecords().All() {
+				events = append(events, Event{})
+				e := &events[len(events)-1]
+				switch err := DecodeRecord(rl.Resource(), r, e); {
+				case errors.Is(err, ErrNotUsage):
+					foreign++
+				case err != nil:
+					rejected.Rejections = append(rejected.Rejections, e.Rejection(err))
+				default:
+					continue
+				}
+				events = events[:len(events)-1]
+			}
+		}
+	}
+	if len(rejected.Rejections) > 0 {
+		return events, foreign, &rejected
+	}
+	return events, foreign, nil
+}
+
+func traceID(s string) (id pcommon.TraceID) {
+	if len(s) == hex.EncodedLen(len(id)) {
+		_, _ = hex.Decode(id[:], []byte(s))
+	}
+	return id
+}
+
+func spanID(s string) (id pcommon.SpanID) {
+	if len(s) == hex.EncodedLen(len(id)) {
+		_, _ = hex.Decode(id[:], []byte(s))
+	}
+	return id
+}
+
+func hexTraceID(id pcommon.TraceID) string {
+	if id.IsEmpty() {
+		return ""
+	}
+	return hex.EncodeToString(id[:])
+}
+
+func hexSpanID(id pcommon.SpanID) string {
+	if id.IsEmpty() {
+		return ""
+	}
+	return hex.EncodeToString(id[:])
+}
