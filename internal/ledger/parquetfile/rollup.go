@@ -1,0 +1,234 @@
+package parquetfile
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+type rollupKey struct {
+	hour                                                       usage.Hour
+	customer, feature, step, agent, operation, provider, model string
+	meter, unit, currency, priceCurrency, extra                string
+}
+
+// RollupRow is one row of a rollups file: the sum over the rows of an events file that have its key.
+type RollupRow struct {
+	HourStart usage.Micros
+
+	Customer      string
+	Feature       string
+	Step          string
+	Agent         string
+	Operation     string
+	Provider      string
+	Model         string
+	Meter         string
+	Unit          string
+	Currency      string // "" when none of the rows has a cost
+	PriceCurrency string
+
+	Quantity       decimal.Int128 // millionths
+	Cost           Money
+	Price          Money
+	Events         int64 // rows of events
+	UncostedEvents int64
+	UnpricedEvents int64
+	FirstAt        usage.Micros
+	LastAt         usage.Micros
+
+	Extra []string // values of the grouping's other dimensions, in its order
+}
+
+// SameKey says whether a and b are sums under one key.
+func (r *RollupRow) SameKey(o *RollupRow) bool { return r.Compare(o) == 0 }
+
+// Compare orders by key: customer first, then hour and the rest.
+func (r *RollupRow) Compare(o *RollupRow) int {
+	if c := cmp.Or(strings.Compare(r.Customer, o.Customer), cmp.Compare(r.HourStart, o.HourStart)); c != 0 {
+		return c
+	}
+	return cmp.Or(
+		strings.Compare(r.Meter, o.Meter),
+		strings.Compare(r.Feature, o.Feature),
+		strings.Compare(r.Step, o.Step),
+		strings.Compare(r.Agent, o.Agent),
+		strings.Compare(r.Operation, o.Operation),
+		strings.Compare(r.Provider, o.Provider),
+		strings.Compare(r.Model, o.Model),
+		strings.Compare(r.Unit, o.Unit),
+		strings.Compare(r.Currency, o.Currency),
+		strings.Compare(r.PriceCurrency, o.PriceCurrency),
+		slices.Compare(r.Extra, o.Extra),
+	)
+}
+
+// Rollup sums events. Its memory grows with the number of keys.
+type Rollup struct {
+	grouping *Grouping
+	rows     map[rollupKey]*RollupRow
+}
+
+// NewRollup sums by g; nil is DefaultGrouping.
+func NewRollup(g *Grouping) *Rollup {
+	if g == nil {
+		g = DefaultGrouping()
+	}
+	return &Rollup{grouping: g, rows: map[rollupKey]*RollupRow{}}
+}
+
+// Add adds the lines of e. After an error, which wraps ErrOverflow, the sums are not to be used.
+func (r *Rollup) Add(e *usage.Event) error {
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		k := r.grouping.key(e, l)
+		row := r.rows[k]
+		if row == nil {
+			row = newRollupRow(k, len(r.grouping.extra), e.Timestamp)
+			r.rows[k] = row
+		}
+		if err := row.add(e, l); err != nil {
+			return fmt.Errorf("rollup of customer %q, meter %q: %w", e.Customer, l.Meter, err)
+		}
+	}
+	return nil
+}
+
+func newRollupRow(k rollupKey, extra int, at usage.Micros) *RollupRow {
+	row := &RollupRow{
+		HourStart: k.hour.Start(), Customer: k.customer, Feature: k.feature, Step: k.step, Agent: k.agent,
+		Operation: k.operation, Provider: k.provider, Model: k.model, Meter: k.meter, Unit: k.unit,
+		Currency: k.currency, PriceCurrency: k.priceCurrency, FirstAt: at, LastAt: at,
+	}
+	if extra > 0 {
+		row.Extra = strings.Split(k.extra, extraSeparator)
+	}
+	return row
+}
+
+func (r *RollupRow) add(e *usage.Event, l *usage.Line) (err error) {
+	if r.Quantity, err = addSum(r.Quantity, decimal.FromInt64(int64(l.Quantity))); err != nil {
+		return err
+	}
+	r.Events++
+	if l.Cost.Known() {
+		if err = r.Cost.add(decimal.FromInt64(int64(l.Cost.Amount))); err != nil {
+			return err
+		}
+	} else {
+		r.UncostedEvents++
+	}
+	if l.Price.Known() {
+		if err = r.Price.add(decimal.FromInt64(int64(l.Price.Amount))); err != nil {
+			return err
+		}
+	} else {
+		r.UnpricedEvents++
+	}
+	r.FirstAt = min(r.FirstAt, e.Timestamp)
+	r.LastAt = max(r.LastAt, e.Timestamp)
+	return nil
+}
+
+// Merge adds the sums of o, which has the same key.
+func (r *RollupRow) Merge(o *RollupRow) (err error) {
+	if r.Quantity, err = addSum(r.Quantity, o.Quantity); err != nil {
+		return err
+	}
+	if o.Cost.Known {
+		if err = r.Cost.add(o.Cost.Amount); err != nil {
+			return err
+		}
+	}
+	if o.Price.Known {
+		if err = r.Price.add(o.Price.Amount); err != nil {
+			return err
+		}
+	}
+	r.Events += o.Events
+	r.UncostedEvents += o.UncostedEvents
+	r.UnpricedEvents += o.UnpricedEvents
+	r.FirstAt = min(r.FirstAt, o.FirstAt)
+	r.LastAt = max(r.LastAt, o.LastAt)
+	return nil
+}
+
+// Rows are the sums, ordered by Compare.
+func (r *Rollup) Rows() []RollupRow {
+	rows := make([]RollupRow, 0, len(r.rows))
+	for _, row := range r.rows {
+		rows = append(rows, *row)
+	}
+	slices.SortFunc(rows, func(a, b RollupRow) int { return a.Compare(&b) })
+	return rows
+}
+
+// rollupColumns come before the grouping's own.
+var rollupColumns = []column{
+	required("hour_start", micros),
+	required("customer", text),
+	nullable("feature", text),
+	nullable("step", text),
+	nullable("agent", text),
+	nullable("operation", text),
+	nullable("provider", text),
+	nullable("model", text),
+	required("meter", text),
+	required("unit", text),
+	nullable("currency", text),
+	nullable("price_currency", text),
+	required("quantity", quantities),
+	nullable("cost", amounts),
+	nullable("price", amounts),
+	required("events", count),
+	required("uncosted_events", count),
+	required("unpriced_events", count),
+	required("first_at", micros),
+	required("last_at", micros),
+}
+
+func rollupTable(g *Grouping) table {
+	t := table{Rollups, slices.Clone(rollupColumns)}
+	for _, name := range g.columns() {
+		t.columns = append(t.columns, nullable(name, text))
+	}
+	return t
+}
+
+// WriteRollups writes a whole rollups file of rows that a Rollup of g has given; a nil g is DefaultGrouping.
+func WriteRollups(out io.Writer, g *Grouping, rows []RollupRow) error {
+	if g == nil {
+		g = DefaultGrouping()
+	}
+	t := newTableWriter(out, rollupTable(g), RowsPerGroup, "customer", "hour_start", "meter")
+	for i := range rows {
+		r := &rows[i]
+		t.int64(0, int64(r.HourStart))
+		t.text(1, r.Customer)
+		for leaf, s := range [...]string{r.Feature, r.Step, r.Agent, r.Operation, r.Provider, r.Model} {
+			t.optionalText(2+leaf, s)
+		}
+		t.text(8, r.Meter)
+		t.text(9, r.Unit)
+		t.optionalText(10, r.Currency)
+		t.optionalText(11, r.PriceCurrency)
+		t.int128(12, r.Quantity)
+		t.optionalInt128(13, r.Cost.Amount, r.Cost.Known)
+		t.optionalInt128(14, r.Price.Amount, r.Price.Known)
+		for leaf, v := range [...]int64{r.Events, r.UncostedEvents, r.UnpricedEvents, int64(r.FirstAt), int64(r.LastAt)} {
+			t.int64(15+leaf, v)
+		}
+		for j := range g.extra {
+			t.optionalText(len(rollupColumns)+j, r.Extra[j])
+		}
+		if err := t.endRow(true); err != nil {
+			return err
+		}
+	}
+	return t.close()
+}

@@ -1,0 +1,166 @@
+package parquetfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+)
+
+const (
+	// RowsPerGroup is how many rows a row group has, or a few more, for an event is not torn apart. Engines prune by row group.
+	RowsPerGroup = 120_000
+
+	pageBytes       = 256 << 10
+	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
+	batchRows       = 1024
+	batchBytes      = 128 << 10
+	bloomBits       = 10 // per row: less than one in a hundred absent ids gets past
+	indexBytes      = 256
+)
+
+var errClosed = errors.New("the file is finished")
+
+// tableWriter writes rows column by column. Its methods are called for each leaf of a row, then endRow.
+type tableWriter struct {
+	w         *parquet.GenericWriter[any]
+	leaves    []*parquet.ColumnWriter
+	batch     [][]parquet.Value
+	rows      int // in batch
+	bytes     int // in batch
+	groupRows int // written to the row group
+	perGroup  int
+	total     int64
+	err       error
+}
+
+func newTableWriter(out io.Writer, t table, perGroup int, sorted ...string) *tableWriter {
+	options := []parquet.WriterOption{
+		t.schema(),
+		parquet.CreatedBy("usagebox", "1.0.0", "ledger-format-"+formatVersion),
+		parquet.KeyValueMetadata(formatKey, formatVersion),
+		parquet.KeyValueMetadata(tableKey, t.name),
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
+		parquet.DataPageVersion(2),
+		parquet.DataPageStatistics(false), // the page index has them
+		parquet.PageBufferSize(pageBytes),
+		parquet.DictionaryMaxBytes(dictionaryBytes),
+		parquet.ColumnIndexSizeLimit(func([]string) int { return indexBytes }),
+	}
+	if t.name == Events {
+		options = append(options, parquet.BloomFilters(parquet.SplitBlockFilter(bloomBits, "event_id")))
+	}
+	var by []parquet.SortingColumn
+	for _, name := range sorted {
+		by = append(by, parquet.Ascending(name))
+	}
+	options = append(options, parquet.SortingWriterConfig(parquet.SortingColumns(by...)))
+	w := parquet.NewGenericWriter[any](out, options...)
+	tw := &tableWriter{w: w, leaves: w.ColumnWriters(), perGroup: perGroup}
+	if perGroup <= 0 {
+		tw.perGroup = RowsPerGroup
+	}
+	tw.batch = make([][]parquet.Value, len(tw.leaves))
+	return tw
+}
+
+func (t *tableWriter) put(leaf int, v parquet.Value) { t.batch[leaf] = append(t.batch[leaf], v) }
+
+func (t *tableWriter) text(leaf int, s string) {
+	t.bytes += len(s)
+	t.put(leaf, textValue(s).Level(0, 0, leaf))
+}
+
+// optionalText writes null for "".
+func (t *tableWriter) optionalText(leaf int, s string) {
+	if s == "" {
+		t.null(leaf)
+		return
+	}
+	t.bytes += len(s)
+	t.put(leaf, textValue(s).Level(0, 1, leaf))
+}
+
+func (t *tableWriter) null(leaf int) { t.put(leaf, parquet.NullValue().Level(0, 0, leaf)) }
+
+func (t *tableWriter) int64(leaf int, v int64) { t.put(leaf, parquet.Int64Value(v).Level(0, 0, leaf)) }
+
+func (t *tableWriter) optionalInt64(leaf int, v int64, known bool) {
+	if !known {
+		t.null(leaf)
+		return
+	}
+	t.put(leaf, parquet.Int64Value(v).Level(0, 1, leaf))
+}
+
+func (t *tableWriter) int128(leaf int, v decimal.Int128) {
+	b := v.Bytes()
+	t.put(leaf, parquet.FixedLenByteArrayValue(b[:]).Level(0, 0, leaf))
+}
+
+func (t *tableWriter) optionalInt128(leaf int, v decimal.Int128, known bool) {
+	if !known {
+		t.null(leaf)
+		return
+	}
+	b := v.Bytes()
+	t.put(leaf, parquet.FixedLenByteArrayValue(b[:]).Level(0, 1, leaf))
+}
+
+// element writes the i-th element of a list.
+func (t *tableWriter) element(leaf, i int, s string) {
+	t.bytes += len(s)
+	t.put(leaf, textValue(s).Level(min(i, 1), 1, leaf))
+}
+
+// endRow ends a row. last says that the next row may begin a row group.
+func (t *tableWriter) endRow(last bool) error {
+	if t.err != nil {
+		return t.err
+	}
+	t.rows++
+	t.total++
+	full := last && t.groupRows+t.rows >= t.perGroup
+	if t.rows >= batchRows || t.bytes >= batchBytes || full {
+		t.err = t.writeBatch()
+	}
+	if full && t.err == nil {
+		t.groupRows = 0
+		t.err = t.w.Flush()
+	}
+	return t.err
+}
+
+func (t *tableWriter) writeBatch() error {
+	for leaf, values := range t.batch {
+		if _, err := t.leaves[leaf].WriteRowValues(values); err != nil {
+			return err
+		}
+		clear(values)
+		t.batch[leaf] = values[:0]
+	}
+	t.groupRows += t.rows
+	t.rows, t.bytes = 0, 0
+	return nil
+}
+
+func (t *tableWriter) close() error {
+	if t.err != nil {
+		return t.err
+	}
+	t.err = errClosed
+	if err := t.writeBatch(); err != nil {
+		return fmt.Errorf("writing the last rows: %w", err)
+	}
+	return t.w.Close()
+}
+
+// textValue is s without a copy: the writer copies it into its page before the batch is forgotten.
+func textValue(s string) parquet.Value {
+	return parquet.ByteArrayValue(unsafe.Slice(unsafe.StringData(s), len(s)))
+}

@@ -1,0 +1,93 @@
+package parquetfile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Totals say what a part holds, in the record that the chain keeps of it. As JSON they are canonical: the same events give the same text.
+type Totals struct {
+	Rows       int64         `json:"rows"`   // of the events file
+	Events     int64         `json:"events"` // events, corrections and retractions
+	FirstAt    usage.Micros  `json:"first_at_us"`
+	LastAt     usage.Micros  `json:"last_at_us"`
+	Quantities []MeterTotal  `json:"quantities"` // sorted by meter and unit
+	Costs      []AmountTotal `json:"costs"`      // sorted by currency
+	Prices     []AmountTotal `json:"prices"`
+}
+
+// MeterTotal is the sum of a meter's quantities over all customers.
+type MeterTotal struct {
+	Meter    string `json:"meter"`
+	Unit     string `json:"unit"`
+	Quantity string `json:"quantity"` // decimal
+}
+
+// AmountTotal is a sum of costs or of prices.
+type AmountTotal struct {
+	Currency string `json:"currency"`
+	Amount   string `json:"amount"` // decimal
+}
+
+type meterKey struct{ meter, unit string }
+
+// TotalSums sums events into Totals. The zero value is ready.
+type TotalSums struct {
+	totals        Totals
+	meters        map[meterKey]decimal.Int128
+	costs, prices map[string]Money
+}
+
+// Add adds e. After an error, which wraps ErrOverflow, the sums are not to be used.
+func (s *TotalSums) Add(e *usage.Event) error {
+	if s.meters == nil {
+		s.meters, s.costs, s.prices = map[meterKey]decimal.Int128{}, map[string]Money{}, map[string]Money{}
+		s.totals.FirstAt, s.totals.LastAt = e.Timestamp, e.Timestamp
+	}
+	s.totals.Events++
+	s.totals.Rows += int64(len(e.Lines))
+	s.totals.FirstAt = min(s.totals.FirstAt, e.Timestamp)
+	s.totals.LastAt = max(s.totals.LastAt, e.Timestamp)
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		k := meterKey{l.Meter, l.Unit}
+		sum, err := addSum(s.meters[k], decimal.FromInt64(int64(l.Quantity)))
+		if err != nil {
+			return fmt.Errorf("total of meter %q: %w", l.Meter, err)
+		}
+		s.meters[k] = sum
+		if err := addCharge(s.costs, l.Cost); err != nil {
+			return fmt.Errorf("total cost: %w", err)
+		}
+		if err := addCharge(s.prices, l.Price); err != nil {
+			return fmt.Errorf("total price: %w", err)
+		}
+	}
+	return nil
+}
+
+// Totals are the sums so far.
+func (s *TotalSums) Totals() Totals {
+	t := s.totals
+	t.Quantities, t.Costs, t.Prices = []MeterTotal{}, amountTotals(s.costs), amountTotals(s.prices)
+	for k, v := range s.meters {
+		t.Quantities = append(t.Quantities, MeterTotal{k.meter, k.unit, string(v.Append(nil, usage.QuantityScale))})
+	}
+	slices.SortFunc(t.Quantities, func(a, b MeterTotal) int {
+		return cmp.Or(strings.Compare(a.Meter, b.Meter), strings.Compare(a.Unit, b.Unit))
+	})
+	return t
+}
+
+func amountTotals(sums map[string]Money) []AmountTotal {
+	totals := []AmountTotal{}
+	for _, currency := range sortedKeys(sums) {
+		totals = append(totals, AmountTotal{currency, string(sums[currency].Amount.Append(nil, usage.AmountScale))})
+	}
+	return totals
+}
