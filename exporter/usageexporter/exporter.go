@@ -1,0 +1,86 @@
+package usageexporter
+
+import (
+	"context"
+	"fmt"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadata"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// usageExporter turns log records into events, hands them to the ledger and turns its verdicts into errors.
+type usageExporter struct {
+	config    *Config
+	logger    *zap.Logger
+	telemetry *metadata.TelemetryBuilder
+	ledger    *ledger.Ledger // nil before start and after shutdown
+}
+
+func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, error) {
+	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &usageExporter{config: config, logger: set.Logger, telemetry: telemetry}, nil
+}
+
+func (e *usageExporter) start(_ context.Context, _ component.Host) error {
+	l, err := ledger.Open(ledger.Options{
+		Directory:      e.config.Directory,
+		WriterID:       e.config.WriterID,
+		FlushInterval:  e.config.FlushInterval,
+		SealAfter:      e.config.SealAfter,
+		CorrectionWait: e.config.CorrectionWait,
+		MaxOpenBytes:   e.config.MaxOpenBytes,
+		MinFreeBytes:   e.config.MinFreeBytes,
+		CacheBytes:     e.config.CacheBytes,
+		Logger:         e.logger,
+		Observer:       observer{e.telemetry},
+	})
+	if err != nil {
+		return err
+	}
+	if err := registerGauges(e.telemetry, l); err != nil {
+		return fmt.Errorf("%w (the ledger is closed again: %v)", err, l.Close())
+	}
+	e.ledger = l
+	return nil
+}
+
+func (e *usageExporter) shutdown(context.Context) error {
+	e.telemetry.Shutdown()
+	if e.ledger == nil {
+		return nil
+	}
+	l := e.ledger
+	e.ledger = nil
+	return l.Close()
+}
+
+// consume answers nil when every event is durable. A permanent error that holds a *usage.RejectedError names those that
+// were not taken, all others are durable; any other error asks for all of them again.
+func (e *usageExporter) consume(ctx context.Context, ld plog.Logs) error {
+	events, foreign, err := usage.DecodeLogs(ld)
+	rejections, _ := usage.Rejected(err)
+	e.telemetry.UsageboxLedgerForeign.Add(ctx, int64(foreign))
+	result, err := e.ledger.Append(ctx, events, rejections...)
+	if err != nil {
+		return err
+	}
+	if len(result.Rejections) == 0 && foreign == 0 {
+		return nil
+	}
+	err = &usage.RejectedError{Rejections: result.Rejections}
+	if foreign > 0 {
+		err = fmt.Errorf("%d log records carry no usage event (no attribute %s) and were refused: route only usage events to this exporter: %w",
+			foreign, usage.AttributeVersion, err)
+	}
+	return consumererror.NewPermanent(err)
+}

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package ledger
+
+func exchange(string, string) error { return ErrExchangeUnsupported }

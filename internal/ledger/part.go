@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// part is a part that is not sealed: the events of its hour with numbers in [From, To). It is recorded before it is
+// made, so that after a crash the same one is made again.
+type part struct {
+	Name   string       `json:"name"`
+	From   uint64       `json:"from"`
+	To     uint64       `json:"to"`
+	Events int64        `json:"events"`
+	Bytes  int64        `json:"bytes"` // of the events in the store
+	At     usage.Micros `json:"at"`
+	Done   bool         `json:"done"`
+}
+
+// update makes one change of the maintainer's records durable.
+func (s *state) update(fill func(b *pebble.Batch) error) error {
+	b := s.store.db.NewBatch()
+	defer b.Close()
+	if err := fill(b); err != nil {
+		return err
+	}
+	return s.store.commit(b)
+}
+
+// Flush makes parts of everything that was acknowledged before the call, and finishes what an earlier round left.
+func (l *Ledger) Flush(ctx context.Context) error {
+	l.maintenance.Lock()
+	defer l.maintenance.Unlock()
+	s, err := l.current()
+	if err != nil {
+		return err
+	}
+	return l.flush(ctx, s)
+}
+
+func (l *Ledger) flush(ctx context.Context, s *state) error {
+	if err := l.finish(s); err != nil {
+		return err
+	}
+	for _, h := range l.pendingHours(s) {
+		if err := l.flushHour(ctx, s, h.hour, h.until); err != nil {
+			return err
+		}
+	}
+	return l.flushRefused(s)
+}
+
+// finish does what is recorded as begun.
+func (l *Ledger) finish(s *state) error {
+	l.mu.Lock()
+	begun := make([]*hour, 0, 1)
+	for _, h := range s.hours {
+		if h.plan != nil || h.seal != nil {
+			begun = append(begun, h)
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(begun, func(a, b *hour) int { return cmp.Compare(a.Hour, b.Hour) })
+	for _, h := range begun {
+		if h.plan != nil {
+			if err := l.finishPart(s, h); err != nil {
+				return err
+			}
+		}
+		if h.seal != nil {
+			if err := l.finishSeal(s, h); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.finishRefused(s); err != nil {
+		return err
+	}
+	return l.writeChain(s)
+}
+
+// pendingHour is an hour with events that are in no part, up to a number at which no commit is divided.
+type pendingHour struct {
+	hour      *hour
+	until     uint64
+	corrected bool
+}
+
+// pendingHours is what a round has to make parts of. Hours with corrections come first: what takes away appears before what is added elsewhere.
+func (l *Ledger) pendingHours(s *state) []pendingHour {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var pending []pendingHour
+	for _, h := range s.hours {
+		if h.pending() {
+			pending = append(pending, pendingHour{h, h.Last, h.Corrected >= h.To})
+		}
+	}
+	slices.SortFunc(pending, func(a, b pendingHour) int {
+		if a.corrected != b.corrected {
+			if a.corrected {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.hour.Hour, b.hour.Hour)
+	})
+	return pending
+}
+
+// flushHour makes the parts of an hour's events with numbers below until.
+func (l *Ledger) flushHour(ctx context.Context, s *state, h *hour, until uint64) error {
+	for h.To < until {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("making parts: %w", err)
+		}
+		if err := l.planPart(s, h, until); err != nil {
+			return fmt.Errorf("plan a part of %s: %w", hourText(h.Hour), err)
+		}
+		if err := l.finishPart(s, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errEnough = errors.New("enough")
+
+// planPart records the next part of an hour: whole chunks, as many as SealBytes take.
+func (l *Ledger) planPart(s *state, h *hour, until uint64) error {
+	p := part{From: h.To, To: until, At: l.now()}
+	var events []stored
+	err := s.store.scan(hourSeqKey(keyChunk, h.Hour, h.To), hourSeqKey(keyChunk, h.Hour, until), func(key, value []byte) (err error) {
+		if p.Events > 0 && p.Bytes+int64(len(value)) > l.o.SealBytes {
+			p.To = seqOf(key)
+			return errEnough
+		}
+		if events, err = splitChunk(events[:0], value); err != nil {
+			return err
+		}
+		if p.Events == 0 {
+			p.From = seqOf(key)
+		}
+		p.Events += int64(len(events))
+		p.Bytes += storedBytes(events)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return err
+	}
+	if p.Events == 0 {
+		return corrupt("the store", fmt.Errorf("the events %d to %d of %s are not there", h.To, until-1, hourText(h.Hour)))
+	}
+	p.Name = fmt.Sprintf("part-%012d-%012d", p.From, p.To-1)
+	if err := s.update(func(b *pebble.Batch) error {
+		return setJSON(b, hourSeqKey(keyPart, h.Hour, p.From), p)
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	h.plan = &p
+	l.mu.Unlock()
+	return nil
+}
+
+// finishPart makes the part that was planned, and records that it is done.
+func (l *Ledger) finishPart(s *state, h *hour) error {
+	p := *h.plan
+	contents, bytes, err := l.makePart(s, h, &p)
+	if err != nil {
+		return fmt.Errorf("make part %s of %s, which is tried again: %w", p.Name, hourText(h.Hour), err)
+	}
+	p.Done = true
+	change := s.change + 1
+	flushed := h.flushedRecord
+	flushed.To = p.To
+	if err := s.update(func(b *pebble.Batch) error {
+		if err := setJSON(b, hourSeqKey(keyPart, h.Hour, p.From), p); err != nil {
+			return err
+		}
+		if err := s.addTotals(b, h.Hour, contents.rollups); err != nil {
+			return err
+		}
+		if err := markChange(b, h.Hour, &flushed, change); err != nil {
+			return err
+		}
+		return setJSON(b, hourKey(keyFlushed, h.Hour), flushed)
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	h.plan, h.flushedRecord, s.change = nil, flushed, change
+	h.parts = append(h.parts, p)
+	l.mu.Unlock()
+	l.o.Observer.PartMade(bytes)
+	return nil
+}
+
+// makePart writes the files of a part and lets them appear.
+func (l *Ledger) makePart(s *state, h *hour, p *part) (contents, int64, error) {
+	var files [len(trees)]*countingFile
+	for i, tree := range trees {
+		if err := l.paths.makeFolder(l.paths.hour(tree, h.Hour)); err != nil {
+			return contents{}, 0, err
+		}
+		file, err := l.o.FS.Create(l.paths.part(tree, h.Hour, p.Name)+temporary, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return contents{}, 0, err
+		}
+		files[i] = newCountingFile(file)
+		defer file.Close() // again, when all went well: that changes nothing
+	}
+	made, err := l.writeContents(s, h.Hour, p.From, p.To, files)
+	if err != nil {
+		return contents{}, 0, err
+	}
+	if made.totals.Events != p.Events {
+		return contents{}, 0, corrupt("the store", fmt.Errorf("%s has %d events from %d to %d, %d were counted", hourText(h.Hour), made.totals.Events, p.From, p.To-1, p.Events))
+	}
+	var bytes int64
+	for i, tree := range trees {
+		if err := files[i].finish(); err != nil {
+			return contents{}, 0, err
+		}
+		if err := l.appear(l.paths.part(tree, h.Hour, p.Name), files[i].digest()); err != nil {
+			return contents{}, 0, err
+		}
+		if err := l.paths.sync(l.paths.hour(tree, h.Hour)); err != nil {
+			return contents{}, 0, err
+		}
+		bytes += files[i].bytes
+	}
+	return made, bytes, nil
+}
+
+// contents is what was written.
+type contents struct {
+	totals  parquetfile.Totals
+	rollups []parquetfile.RollupRow
+}
+
+// writeContents writes the events of an hour with numbers in [from, to), sorted, with their sums, into a file for each of
+// trees. The same events give the same bytes.
+func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, files [len(trees)]*countingFile) (contents, error) {
+	events, err := s.readStored(h, from, to)
+	if err != nil {
+		return contents{}, err
+	}
+	slices.SortFunc(events, compareStored)
+	w := parquetfile.NewPartWriter(files[0], files[2], files[1], nil)
+	rollup := parquetfile.NewRollup(nil)
+	var e usage.Event
+	for i := range events {
+		if err := events[i].decode(&e); err != nil {
+			return contents{}, err
+		}
+		if err := w.Write(&e); err != nil {
+			return contents{}, err
+		}
+		if err := rollup.Add(&e); err != nil {
+			return contents{}, err
+		}
+	}
+	totals, err := w.Close()
+	if err != nil {
+		return contents{}, err
+	}
+	return contents{totals, rollup.Rows()}, nil
+}
+
+// readStored reads the events of an hour with numbers in [from, to), as they came.
+func (s *state) readStored(h usage.Hour, from, to uint64) (events []stored, err error) {
+	err = s.store.scan(hourSeqKey(keyChunk, h, from), hourSeqKey(keyChunk, h, to), func(_, value []byte) (err error) {
+		events, err = splitChunk(events, slices.Clone(value))
+		return err
+	})
+	return events, err
+}
+
+func storedBytes(events []stored) (n int64) {
+	for i := range events {
+		n += int64(events[i].size)
+	}
+	return n
+}
+
+func hourText(h usage.Hour) string { return "hour " + h.Start().Time().Format("2006-01-02T15Z") }

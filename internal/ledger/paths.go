@@ -1,0 +1,130 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// The trees of the directory.
+const (
+	treeEvents  = "events"
+	treeRollups = "rollups"
+	treeRuns    = "runs"
+	treeRefused = "refused"
+)
+
+// trees are the ones that hold parts, in the order in which the files of a part appear: what sums up comes after what it
+// sums, so that no sum is ever without its events.
+var trees = [...]string{treeEvents, treeRuns, treeRollups}
+
+const (
+	extension = ".parquet"
+	temporary = ".tmp" // after the extension, so that no pattern for Parquet files finds it
+)
+
+// paths are the places in the directory of one writer.
+type paths struct {
+	fs     FS
+	dir    string
+	writer string
+}
+
+func (p paths) join(elem ...string) string { return p.fs.PathJoin(elem...) }
+
+// state is what belongs to this writer alone.
+func (p paths) state() string { return p.join(p.dir, "state", "writer="+p.writer) }
+func (p paths) store() string { return p.join(p.state(), storeFolder) }
+func (p paths) chain() string { return p.join(p.state(), "chain.ndjson") }
+func (p paths) stage() string { return p.join(p.state(), "stage") }
+
+func (p paths) status() string { return p.join(p.state(), "status.json") }
+
+// staged is where a tree's new folder of an hour is built.
+func (p paths) staged(tree string) string { return p.join(p.stage(), tree) }
+
+// hour is the writer's folder of an hour.
+func (p paths) hour(tree string, h usage.Hour) string {
+	t := h.Start().Time()
+	return p.join(p.dir, tree, "date="+t.Format("2006-01-02"), fmt.Sprintf("hour=%02d", t.Hour()), "writer="+p.writer)
+}
+
+func (p paths) part(tree string, h usage.Hour, name string) string {
+	return p.join(p.hour(tree, h), name+extension)
+}
+
+// day is the writer's folder of refusals of a day, counted from 1970.
+func (p paths) day(day int64) string {
+	date := usage.Micros(day * 24 * int64(usage.MicrosPerHour)).Time()
+	return p.join(p.dir, treeRefused, "date="+date.Format("2006-01-02"), "writer="+p.writer)
+}
+
+// makeFolder makes a folder, and its parents where they are missing, so that they survive a power cut.
+func (p paths) makeFolder(dir string) error {
+	var missing []string
+	for d := dir; ; d = p.fs.PathDir(d) {
+		if _, err := p.fs.Stat(d); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		missing = append(missing, d)
+		if parent := p.fs.PathDir(d); parent == d || parent == "." {
+			break
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := p.fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		if err := p.sync(p.fs.PathDir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync makes what happened in a folder survive a power cut.
+func (p paths) sync(dir string) error {
+	d, err := p.fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return closeAfter(d, d.Sync())
+}
+
+// exists says whether there is something at path.
+func (p paths) exists(path string) (bool, error) {
+	_, err := p.fs.Stat(path)
+	if err == nil {
+		return true, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return false, err
+}
+
+// list is the names in a folder that end with suffix; none when it is not there.
+func (p paths) list(dir, suffix string) ([]string, error) {
+	names, err := p.fs.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	kept := names[:0]
+	for _, name := range names {
+		if strings.HasSuffix(name, suffix) {
+			kept = append(kept, name)
+		}
+	}
+	return kept, nil
+}

@@ -1,0 +1,400 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// sealed is a sealed part: the events of its hour with numbers in [From, To). It is recorded before it is made.
+type sealed struct {
+	Name   string       `json:"name"`
+	From   uint64       `json:"from"`
+	To     uint64       `json:"to"`
+	At     usage.Micros `json:"at"`
+	Last   bool         `json:"last"` // all of the hour that had come; what comes after it is late
+	Done   bool         `json:"done"`
+	Events int64        `json:"events"`
+	Bytes  int64        `json:"bytes"` // of the events in the store
+	Covers []string     `json:"covers"`
+}
+
+// maxOpenParts is how many parts an open hour has before they are merged.
+const maxOpenParts = 64
+
+// Seal makes parts of what was acknowledged, then seals every hour that is due.
+func (l *Ledger) Seal(ctx context.Context) error {
+	l.maintenance.Lock()
+	defer l.maintenance.Unlock()
+	s, err := l.current()
+	if err != nil {
+		return err
+	}
+	return l.sealHours(ctx, s)
+}
+
+func (l *Ledger) sealHours(ctx context.Context, s *state) error {
+	if err := l.flush(ctx, s); err != nil {
+		return err
+	}
+	now := l.now()
+	for _, h := range l.openHours(s) {
+		for {
+			n, last := l.sealNow(h, now)
+			if n == 0 {
+				break
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("sealing: %w", err)
+			}
+			if err := l.planSeal(s, h, n, last); err != nil {
+				return fmt.Errorf("plan the seal of %s: %w", hourText(h.Hour), err)
+			}
+			if err := l.finishSeal(s, h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) openHours(s *state) []*hour {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	open := make([]*hour, 0, len(s.hours))
+	for _, h := range s.hours {
+		if len(h.parts) > 0 {
+			open = append(open, h)
+		}
+	}
+	slices.SortFunc(open, func(a, b *hour) int { return cmp.Compare(a.Hour, b.Hour) })
+	return open
+}
+
+// sealDue is when an hour is to be sealed: SealAfter after its end, and after the first part of what came late. A part from
+// before the clock was put back counts as one of now.
+func (l *Ledger) sealDue(h *hour, now usage.Micros) usage.Micros {
+	from := (h.Hour + 1).Start()
+	if len(h.parts) > 0 {
+		from = max(from, min(h.parts[0].At, now))
+	}
+	return from + usage.Micros(l.o.SealAfter/time.Microsecond)
+}
+
+// sealNow is how many of an hour's parts are to be sealed at present, the oldest first, into one; last says that these are all.
+// An hour that is not over is sealed in pieces when it has many parts, or as many events as one sealed part holds.
+func (l *Ledger) sealNow(h *hour, now usage.Micros) (parts int, last bool) {
+	due := l.sealDue(h, now) <= now
+	var bytes int64
+	for i := range h.parts {
+		if bytes += h.parts[i].Bytes; parts > 0 && bytes > l.o.SealBytes {
+			return parts, false // there is more than one sealed part holds
+		}
+		parts++
+	}
+	switch {
+	case due:
+		return parts, parts > 0
+	case parts >= maxOpenParts || bytes > l.o.SealBytes && parts > 1:
+		return parts, false
+	}
+	return 0, false
+}
+
+// planSeal records the next sealed part of an hour.
+func (l *Ledger) planSeal(s *state, h *hour, parts int, last bool) error {
+	seal := &sealed{From: h.parts[0].From, To: h.parts[parts-1].To, At: l.now(), Last: last}
+	for i := range h.parts[:parts] {
+		p := &h.parts[i]
+		seal.Events += p.Events
+		seal.Bytes += p.Bytes
+		seal.Covers = append(seal.Covers, p.Name)
+	}
+	seal.Name = fmt.Sprintf("sealed-%012d-%012d", seal.From, seal.To-1)
+	if err := s.update(func(b *pebble.Batch) error {
+		return setJSON(b, hourSeqKey(keySealed, h.Hour, seal.From), seal)
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	h.seal = seal
+	l.mu.Unlock()
+	return nil
+}
+
+// finishSeal makes the sealed part that was planned, puts it in the place of the parts that it covers, and records it.
+func (l *Ledger) finishSeal(s *state, h *hour) error {
+	var records []*ChainRecord
+	var seals []*sealed
+	var bytes int64
+	exchanged := !l.noExchange
+	if exchanged {
+		record, err := l.exchangeHour(s, h)
+		switch {
+		case errors.Is(err, ErrExchangeUnsupported):
+			l.noExchange, exchanged = true, false
+			l.o.Logger.Warn("parts stay as they are when their hour is sealed", zap.Error(err))
+		case err != nil:
+			return fmt.Errorf("seal %s, which is tried again: %w", hourText(h.Hour), err)
+		default:
+			records, seals = []*ChainRecord{record}, []*sealed{h.seal}
+			bytes = record.Files[0].Bytes + record.Files[1].Bytes + record.Files[2].Bytes
+		}
+	}
+	if !exchanged {
+		var err error
+		if records, seals, err = l.sealInPlace(s, h); err != nil {
+			return fmt.Errorf("seal %s, which is tried again: %w", hourText(h.Hour), err)
+		}
+	}
+	if err := l.recordSeal(s, h, seals, records); err != nil {
+		return err
+	}
+	l.o.Observer.Sealed(bytes, exchanged)
+	if exchanged {
+		if err := l.o.FS.RemoveAll(l.paths.stage()); err != nil {
+			l.o.Logger.Warn("the parts that were sealed could not be removed from "+l.paths.stage()+", which the next seal will do", zap.Error(err))
+		}
+	}
+	return l.writeChain(s)
+}
+
+// recordSeal puts the seal into the chain; its events leave the store.
+func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*ChainRecord) error {
+	plan := h.seal
+	flushed := h.flushedRecord
+	flushed.SealedEvents += plan.Events
+	flushed.SealedBytes += plan.Bytes
+	flushed.Sealed = flushed.Sealed || plan.Last
+	covered := 0
+	for covered < len(h.parts) && h.parts[covered].From < plan.To {
+		covered++
+	}
+	var head chainHead
+	if err := s.update(func(b *pebble.Batch) (err error) {
+		if err := b.Delete(hourSeqKey(keySealed, h.Hour, plan.From), nil); err != nil {
+			return err
+		}
+		for _, seal := range seals {
+			done := *seal
+			done.Done = true
+			if err := setJSON(b, hourSeqKey(keySealed, h.Hour, seal.From), done); err != nil {
+				return err
+			}
+		}
+		for i := range h.parts[:covered] {
+			if err := b.Delete(hourSeqKey(keyPart, h.Hour, h.parts[i].From), nil); err != nil {
+				return err
+			}
+		}
+		if err := b.DeleteRange(hourSeqKey(keyChunk, h.Hour, plan.From), hourSeqKey(keyChunk, h.Hour, plan.To), nil); err != nil {
+			return err
+		}
+		if err := setJSON(b, hourKey(keyFlushed, h.Hour), flushed); err != nil {
+			return err
+		}
+		head, err = s.appendChain(b, records)
+		return err
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	head.written = s.chain.written
+	h.flushedRecord, h.seal, s.chain = flushed, nil, head
+	h.parts = slices.Clone(h.parts[covered:])
+	s.openEvents -= plan.Events
+	s.openBytes -= plan.Bytes
+	if h.idle() {
+		delete(s.hours, h.Hour)
+	}
+	return nil
+}
+
+// exchangeHour builds the hour's folders anew, with the sealed part in the place of those that it covers, and exchanges them for
+// those that are there. What was there is in the stage then.
+func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
+	seal := h.seal
+	var files [len(trees)]*countingFile
+	var live [len(trees)]bool // an earlier attempt has exchanged this one
+	for i, tree := range trees {
+		var err error
+		if live[i], err = l.paths.exists(l.paths.part(tree, h.Hour, seal.Name)); err != nil {
+			return nil, err
+		}
+		if live[i] {
+			files[i] = newCountingFile(nil)
+			continue
+		}
+		stage := l.paths.staged(tree)
+		if err := l.o.FS.RemoveAll(stage); err != nil {
+			return nil, err
+		}
+		if err := l.paths.makeFolder(stage); err != nil {
+			return nil, err
+		}
+		file, err := l.o.FS.Create(l.paths.join(stage, seal.Name+extension), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() // again, when all went well: that changes nothing
+		files[i] = newCountingFile(file)
+	}
+	made, err := l.writeContents(s, h.Hour, seal.From, seal.To, files)
+	if err != nil {
+		return nil, err
+	}
+	if made.totals.Events != seal.Events {
+		return nil, corrupt("the store", fmt.Errorf("%s has %d events from %d to %d, %d were counted", hourText(h.Hour), made.totals.Events, seal.From, seal.To-1, seal.Events))
+	}
+	record := l.chainRecord(h.Hour, seal)
+	record.Totals = made.totals
+	for i, tree := range trees {
+		f := files[i]
+		if live[i] {
+			_, found, err := l.digestFile(l.paths.part(tree, h.Hour, seal.Name))
+			if err != nil {
+				return nil, err
+			}
+			if found != f.digest() {
+				return nil, corrupt(l.paths.part(tree, h.Hour, seal.Name), fmt.Errorf("it has the SHA-256 %s, its events give %s", found, f.digest()))
+			}
+		} else {
+			if err := f.finish(); err != nil {
+				return nil, err
+			}
+			if err := l.exchangeTree(h, tree); err != nil {
+				return nil, err
+			}
+		}
+		// Also when an earlier attempt exchanged it: that may have ended before it was durable.
+		if err := l.syncExchange(h, tree); err != nil {
+			return nil, err
+		}
+		record.Files = append(record.Files, ChainFile{Path: l.recordPath(tree, h.Hour, seal.Name), Bytes: f.bytes, SHA256: f.digest()})
+	}
+	return record, nil
+}
+
+// exchangeTree links into the stage what stays of the hour's folder, and exchanges the two.
+func (l *Ledger) exchangeTree(h *hour, tree string) error {
+	live, stage := l.paths.hour(tree, h.Hour), l.paths.staged(tree)
+	names, err := l.paths.list(live, extension)
+	if err != nil {
+		return err
+	}
+	covered := 0
+	for _, name := range names {
+		if slices.Contains(h.seal.Covers, name[:len(name)-len(extension)]) {
+			covered++
+			continue
+		}
+		if err := l.o.FS.Link(l.paths.join(live, name), l.paths.join(stage, name)); err != nil {
+			return err
+		}
+	}
+	if covered != len(h.seal.Covers) {
+		return corrupt(live, fmt.Errorf("it has %d of the %d parts that are to be sealed", covered, len(h.seal.Covers)))
+	}
+	if err := l.paths.sync(stage); err != nil {
+		return err
+	}
+	return l.o.FS.Exchange(stage, live)
+}
+
+func (l *Ledger) syncExchange(h *hour, tree string) error {
+	if err := l.paths.sync(l.paths.fs.PathDir(l.paths.hour(tree, h.Hour))); err != nil {
+		return err
+	}
+	return l.paths.sync(l.paths.stage())
+}
+
+// sealInPlace records the parts as they are.
+func (l *Ledger) sealInPlace(s *state, h *hour) (records []*ChainRecord, seals []*sealed, err error) {
+	for i := range h.parts {
+		p := &h.parts[i]
+		if p.From >= h.seal.To {
+			break
+		}
+		seal := &sealed{Name: p.Name, From: p.From, To: p.To, At: h.seal.At, Last: h.seal.Last, Events: p.Events, Bytes: p.Bytes, Covers: []string{p.Name}}
+		files := [len(trees)]*countingFile{newCountingFile(nil), newCountingFile(nil), newCountingFile(nil)}
+		made, err := l.writeContents(s, h.Hour, p.From, p.To, files)
+		if err != nil {
+			return nil, nil, err
+		}
+		record := l.chainRecord(h.Hour, seal)
+		record.Totals = made.totals
+		for i, tree := range trees {
+			path := l.paths.part(tree, h.Hour, p.Name)
+			size, found, err := l.digestFile(path)
+			if err != nil {
+				return nil, nil, err
+			}
+			if found != files[i].digest() {
+				return nil, nil, corrupt(path, fmt.Errorf("it has the SHA-256 %s, its events give %s", found, files[i].digest()))
+			}
+			record.Files = append(record.Files, ChainFile{Path: l.recordPath(tree, h.Hour, p.Name), Bytes: size, SHA256: found})
+		}
+		records, seals = append(records, record), append(seals, seal)
+	}
+	return records, seals, nil
+}
+
+func (l *Ledger) chainRecord(h usage.Hour, seal *sealed) *ChainRecord {
+	return &ChainRecord{
+		Writer: l.o.WriterID, Hour: h.Start().Time().Format(time.RFC3339), Part: seal.Name, SealedAt: seal.At, Replaces: seal.Covers,
+	}
+}
+
+// recordPath is a file's path below the ledger's directory.
+func (l *Ledger) recordPath(tree string, h usage.Hour, name string) string {
+	t := h.Start().Time()
+	return fmt.Sprintf("%s/date=%s/hour=%02d/writer=%s/%s%s", tree, t.Format("2006-01-02"), t.Hour(), l.o.WriterID, name, extension)
+}
+
+// lastSealed is the last sealed part of an hour that begins at or before an event's number, nil when there is none.
+func (s *state) lastSealed(h usage.Hour, seq uint64) (*sealed, error) {
+	high := prefixEnd(hourKey(keySealed, h))
+	if seq+1 != 0 {
+		high = hourSeqKey(keySealed, h, seq+1)
+	}
+	value, err := s.last(hourKey(keySealed, h), high)
+	if err != nil || value == nil {
+		return nil, err
+	}
+	found := new(sealed)
+	if err := json.Unmarshal(value, found); err != nil {
+		return nil, corrupt("the store's record of a sealed part of "+hourText(h), err)
+	}
+	return found, nil
+}
+
+// last is the value of the last key in [low, high), nil when there is none.
+func (s *state) last(low, high []byte) (value []byte, err error) {
+	it, err := s.store.db.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: high})
+	if err != nil {
+		return nil, s.store.readError(err)
+	}
+	defer func() { err = closeAfter(it, err) }()
+	if !it.Last() {
+		if err := it.Error(); err != nil {
+			return nil, s.store.readError(err)
+		}
+		return nil, nil
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, s.store.readError(err)
+	}
+	return slices.Clone(v), nil
+}

@@ -1,0 +1,107 @@
+package ledger
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Status is what state/writer=W/status.json says of a ledger that is in use, for those who can't open its store. It is written after
+// every round of maintenance that changed it.
+type Status struct {
+	Version     int          `json:"v"` // 1
+	Writer      string       `json:"writer"`
+	At          string       `json:"at"` // RFC 3339
+	Chain       StatusChain  `json:"chain"`
+	Waiting     int64        `json:"waiting_corrections"`
+	OpenEvents  int64        `json:"open_events"`
+	OpenBytes   int64        `json:"open_bytes"`
+	StoreBytes  int64        `json:"store_bytes"`
+	Hours       []StatusHour `json:"hours"` // those that have events which are not sealed
+	NextEvent   uint64       `json:"next_event"`
+	LastChange  uint64       `json:"last_change"`
+	NoExchange  bool         `json:"no_exchange,omitempty"` // the file system can't exchange folders: parts stay as they are
+	SealSeconds int64        `json:"seal_after_s"`
+}
+
+// StatusChain is the end of the chain.
+type StatusChain struct {
+	Records uint64 `json:"records"`
+	Head    string `json:"head"` // SHA-256 of the last line
+}
+
+// StatusHour is one open hour.
+type StatusHour struct {
+	Hour     string   `json:"hour"` // RFC 3339
+	Open     int64    `json:"open_events"`
+	Sealed   int64    `json:"sealed_events"`
+	Late     bool     `json:"late"`       // it was sealed once
+	SealDue  string   `json:"seal_due"`   // RFC 3339
+	Parts    []string `json:"parts"`      // that are done
+	InStore  bool     `json:"in_store"`   // there are events in no part yet
+	Unsealed []string `json:"unfinished"` // parts that are being made
+}
+
+// StatusNow is the present status.
+func (l *Ledger) StatusNow() (Status, error) {
+	st := Status{Version: 1, Writer: l.o.WriterID, At: l.o.Clock().UTC().Format(time.RFC3339), SealSeconds: int64(l.o.SealAfter / time.Second)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.state
+	if s == nil {
+		return st, ErrBroken
+	}
+	st.Chain = StatusChain{s.chain.Records, s.chain.Hash}
+	st.Waiting, st.OpenEvents, st.OpenBytes = s.waiting, s.openEvents, s.openBytes
+	st.StoreBytes = int64(s.store.db.Metrics().DiskSpaceUsage())
+	st.NextEvent, st.LastChange, st.NoExchange = s.next, s.change, l.noExchange
+	st.Hours = make([]StatusHour, 0, len(s.hours))
+	for _, h := range s.hours {
+		if !h.idle() {
+			st.Hours = append(st.Hours, l.statusHour(h))
+		}
+	}
+	slices.SortFunc(st.Hours, func(a, b StatusHour) int { return cmp.Compare(a.Hour, b.Hour) })
+	return st, nil
+}
+
+func (l *Ledger) statusHour(h *hour) StatusHour {
+	sh := StatusHour{
+		Hour: h.Start().Time().Format(time.RFC3339), Open: h.openEvents(), Sealed: h.SealedEvents, Late: h.Sealed,
+		SealDue: l.sealDue(h, l.now()).Time().Format(time.RFC3339), InStore: h.pending(), Parts: make([]string, 0, len(h.parts)),
+	}
+	for i := range h.parts {
+		sh.Parts = append(sh.Parts, h.parts[i].Name)
+	}
+	if h.plan != nil {
+		sh.Unsealed = append(sh.Unsealed, h.plan.Name)
+	}
+	if h.seal != nil {
+		sh.Unsealed = append(sh.Unsealed, h.seal.Name)
+	}
+	return sh
+}
+
+// writeStatus writes status.json anew. A crash may leave the one before.
+func (l *Ledger) writeStatus() error {
+	st, err := l.StatusNow()
+	if err != nil {
+		return err
+	}
+	same := st
+	same.At, same.StoreBytes = "", 0
+	text, err := json.Marshal(same)
+	if err != nil || string(text) == l.lastStatus {
+		return err
+	}
+	full, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := l.replaceFile(l.paths.status(), append(full, '\n')); err != nil {
+		return err
+	}
+	l.lastStatus = string(text)
+	return nil
+}

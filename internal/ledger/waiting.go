@@ -1,0 +1,118 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// waitingCorrection is a correction that came before its target. It is acknowledged, its id is known, and it counts from when
+// its target comes; when that doesn't come in time, it is refused, its id forgotten. In the store it is the event.
+type waitingCorrection struct {
+	item item
+	key  []byte
+}
+
+func waitingKey(target, own digest) []byte { return append(digestKey(keyWaiting, target), own[:]...) }
+
+// wait lets a correction wait.
+func (g *group) wait(r *request, it *item) {
+	d := digestOf(targetOf(it))
+	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest)}
+	g.ids[it.digest] = &idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}}
+	g.waiting[d] = append(g.waiting[d], w)
+	g.waits++
+	_ = g.batch.Set(w.key, it.event.AppendBinary(nil), nil) // a batch only fails when it is too large, and Commit says so
+	r.result.Accepted++
+	if it.event.Customer == usage.Unattributed {
+		r.result.Unattributed++
+	}
+}
+
+// applyWaiting applies the corrections that waited for an event which was accepted just now.
+func (g *group) applyWaiting(target *item) error {
+	if g.s.waiting+g.waits == 0 {
+		return nil
+	}
+	waiting, err := g.waitingFor(target.digest)
+	if err != nil {
+		return err
+	}
+	for _, w := range waiting {
+		if err := g.settle(w); err != nil {
+			return err
+		}
+	}
+	delete(g.waiting, target.digest)
+	return nil
+}
+
+// waitingFor is what waits for a target, in the order in which it came.
+func (g *group) waitingFor(d digest) ([]*waitingCorrection, error) {
+	waiting := g.waiting[d]
+	low := digestKey(keyWaiting, d)
+	err := g.s.store.scan(low, prefixEnd(low), func(key, value []byte) error {
+		w, err := decodeWaiting(key, value)
+		if err == nil {
+			waiting = append(waiting, w)
+		}
+		return err
+	})
+	slices.SortStableFunc(waiting, func(a, b *waitingCorrection) int {
+		return cmp.Or(cmp.Compare(a.item.event.IngestedAt, b.item.event.IngestedAt), slices.Compare(a.key, b.key))
+	})
+	return waiting, err
+}
+
+func decodeWaiting(key, value []byte) (*waitingCorrection, error) {
+	w := &waitingCorrection{key: slices.Clone(key)}
+	if len(key) != 1+2*len(digest{}) {
+		return nil, corrupt("the key of a waiting correction", fmt.Errorf("it has %d bytes", len(key)))
+	}
+	if rest, err := usage.DecodeBinary(value, &w.item.event); err != nil || len(rest) > 0 {
+		return nil, corrupt("a waiting correction", errors.Join(err, errors.New("it is not one event")))
+	}
+	w.item.digest = digest(key[1+len(digest{}):])
+	w.item.payload = w.item.event.Payload()
+	return w, nil
+}
+
+// settle ends a wait: the correction takes effect, or is refused and forgotten.
+func (g *group) settle(w *waitingCorrection) error {
+	_ = g.batch.Delete(w.key, nil) // see wait
+	g.waits--
+	t, found, err := g.target(targetOf(&w.item))
+	if err != nil {
+		return err
+	}
+	if !found {
+		g.reject(nil, &w.item, usage.ReasonUnknownTarget, fmt.Sprintf("event %q of this customer did not come within %s", w.item.event.Corrects, g.l.o.CorrectionWait))
+		g.forget(w)
+		return nil
+	}
+	if refused := t.apply(&w.item.event); refused != nil {
+		g.reject(nil, &w.item, refused.Reason, refused.Detail)
+		g.forget(w)
+		return nil
+	}
+	w.item.encoded = appendEvent(w.item.encoded[:0], &w.item.event)
+	return g.accept(nil, &w.item)
+}
+
+func (g *group) forget(w *waitingCorrection) { g.ids[w.item.digest] = &idChange{forgotten: true} }
+
+// expire refuses the corrections that have waited long enough.
+func (g *group) expire() error {
+	oldest := g.now - usage.Micros(g.l.o.CorrectionWait/time.Microsecond)
+	return g.s.scanKind(keyWaiting, func(key, value []byte) error {
+		w, err := decodeWaiting(key, value)
+		if err != nil || w.item.event.IngestedAt > oldest {
+			return err
+		}
+		return g.settle(w)
+	})
+}
