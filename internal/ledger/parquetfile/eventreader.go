@@ -176,46 +176,50 @@ func (r *EventReader) readLists(e *usage.Event) (err error) {
 func (f *EventFile) Lookup(key usage.Key, e *usage.Event) (found bool, err error) {
 	defer asCorrupt(&err)
 	id := parquet.ByteArrayValue([]byte(key.ID))
-	for _, g := range f.tf.f.RowGroups() {
-		chunks := g.ColumnChunks()
-		if filter := chunks[leafEventID].BloomFilter(); filter != nil {
-			maybe, err := filter.Check(id)
-			if err != nil {
-				return false, err
-			}
-			if !maybe {
-				continue
-			}
+	for group, g := range f.tf.f.RowGroups() {
+		filter := g.ColumnChunks()[leafEventID].BloomFilter()
+		if filter == nil {
+			return false, corrupt("a row group has no bloom filter")
 		}
-		row, ok, err := find(g, key)
+		maybe, err := filter.Check(id)
+		if err != nil {
+			return false, err
+		}
+		if !maybe {
+			continue
+		}
+		row, ok, err := f.find(group, key)
 		if err != nil {
 			return false, err
 		}
 		if ok {
-			return true, f.readAt(g, row, e)
+			return true, f.readAt(group, row, e)
 		}
 	}
 	return false, nil
 }
 
 // readAt reads the event that begins at a row of a row group.
-func (f *EventFile) readAt(g parquet.RowGroup, row int64, e *usage.Event) error {
-	r := &EventReader{rows: &rowReader{}}
-	r.rows.open(g, row)
+func (f *EventFile) readAt(group int, row int64, e *usage.Event) error {
+	r := &EventReader{rows: &rowReader{tf: f.tf, group: group + 1}}
 	defer r.Close()
+	if err := r.rows.open(group, row); err != nil {
+		return err
+	}
 	return r.Next(e)
 }
 
 // find is the first row of a key's event in a row group.
-func find(g parquet.RowGroup, key usage.Key) (row int64, found bool, err error) {
-	first, end, err := customerPages(g, key.Customer)
+func (f *EventFile) find(group int, key usage.Key) (row int64, found bool, err error) {
+	first, end, err := customerPages(f.tf.f.RowGroups()[group], key.Customer)
 	if err != nil || first >= end {
 		return 0, false, err
 	}
-	chunks := g.ColumnChunks()
 	var customers, ids cursor
-	customers.open(chunks[leafCustomer], first)
 	defer customers.close()
+	if err := customers.open(f.tf, group, leafCustomer, first); err != nil {
+		return 0, false, err
+	}
 	row = first
 	for ; row < end; row++ { // to the customer's first row
 		v, err := customers.next()
@@ -231,8 +235,10 @@ func find(g parquet.RowGroup, key usage.Key) (row int64, found bool, err error) 
 	if row == end {
 		return 0, false, nil
 	}
-	ids.open(chunks[leafEventID], row)
 	defer ids.close()
+	if err := ids.open(f.tf, group, leafEventID, row); err != nil {
+		return 0, false, err
+	}
 	for {
 		v, err := ids.next()
 		if err != nil {

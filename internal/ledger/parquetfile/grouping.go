@@ -23,10 +23,11 @@ const maxDimensions = 32
 type Grouping struct {
 	off   [6]bool // of DefaultDimensions: not grouped by
 	extra []string
+	table table
 }
 
 // DefaultGrouping groups by DefaultDimensions.
-func DefaultGrouping() *Grouping { return &Grouping{} }
+func DefaultGrouping() *Grouping { return defaultGrouping }
 
 // NewGrouping groups by the named dimensions: any of DefaultDimensions, of user_id, session_id, conversation_id, run_id,
 // source, service, or of keys as in DimensionPrefix. The columns of all of DefaultDimensions are in every file, null where
@@ -53,16 +54,8 @@ func NewGrouping(dimensions []string) (*Grouping, error) {
 	if len(dimensions) > maxDimensions {
 		return nil, fmt.Errorf("%d dimensions are more than %d", len(dimensions), maxDimensions)
 	}
+	g.table = rollupTable(g.extra)
 	return g, nil
-}
-
-// columns are the names of the extra dimensions' columns.
-func (g *Grouping) columns() []string {
-	names := make([]string, len(g.extra))
-	for i, name := range g.extra {
-		names[i] = strings.Replace(name, DimensionPrefix, "dimension_", 1)
-	}
-	return names
 }
 
 func (g *Grouping) dimension(i int, value string) string {

@@ -192,20 +192,22 @@ var rollupColumns = []column{
 	required("last_at", micros),
 }
 
-func rollupTable(g *Grouping) table {
-	t := table{Rollups, slices.Clone(rollupColumns)}
-	for _, name := range g.columns() {
-		t.columns = append(t.columns, nullable(name, text))
+func rollupTable(extra []string) table {
+	columns := slices.Clone(rollupColumns)
+	for _, name := range extra {
+		columns = append(columns, nullable(strings.Replace(name, DimensionPrefix, "dimension_", 1), text))
 	}
-	return t
+	return newTable(Rollups, columns)
 }
+
+var defaultGrouping = &Grouping{table: rollupTable(nil)}
 
 // WriteRollups writes a whole rollups file of rows that a Rollup of g has given; a nil g is DefaultGrouping.
 func WriteRollups(out io.Writer, g *Grouping, rows []RollupRow) error {
 	if g == nil {
 		g = DefaultGrouping()
 	}
-	t := newTableWriter(out, rollupTable(g), RowsPerGroup, "customer", "hour_start", "meter")
+	t := newTableWriter(out, g.table, RowsPerGroup, "customer", "hour_start", "meter")
 	for i := range rows {
 		r := &rows[i]
 		t.int64(0, int64(r.HourStart))

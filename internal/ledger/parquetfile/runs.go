@@ -203,7 +203,7 @@ func (s *RunSums) Rows() []RunRow {
 }
 
 var runTable = func() table {
-	t := table{Runs, []column{
+	columns := []column{
 		required("run_id", identifier),
 		required("customer", text),
 		nullable("user_id", text),
@@ -212,15 +212,15 @@ var runTable = func() table {
 		nullable("started_at", micros),
 		nullable("ended_at", micros),
 		nullable("status", text),
-	}}
+	}
 	for _, name := range []string{"llm_calls", "tool_calls", "memory_ops", "sub_agents"} {
-		t.columns = append(t.columns, required(name, quantities))
+		columns = append(columns, required(name, quantities))
 	}
 	for _, meter := range RunMeters[4:] {
-		t.columns = append(t.columns, required(meter, quantities))
+		columns = append(columns, required(meter, quantities))
 	}
-	t.columns = append(t.columns, nullable("cost", amounts), nullable("currency", text), nullable("price", amounts), nullable("price_currency", text))
-	return t
+	columns = append(columns, nullable("cost", amounts), nullable("currency", text), nullable("price", amounts), nullable("price_currency", text))
+	return newTable(Runs, columns)
 }()
 
 const runSumLeaf = 8

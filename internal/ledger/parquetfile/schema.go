@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -101,10 +102,13 @@ func hugeDecimal(scale int) parquet.Node {
 type table struct {
 	name    string
 	columns []column
+	schema  *parquet.Schema
 }
 
-func (t table) schema() *parquet.Schema {
-	return parquet.NewSchema(t.name, t.root())
+func newTable(name string, columns []column) table {
+	t := table{name: name, columns: columns}
+	t.schema = parquet.NewSchema(name, t.root())
+	return t
 }
 
 func (t table) root() orderedGroup {
@@ -120,6 +124,30 @@ func (t table) root() orderedGroup {
 		g.fields = append(g.fields, byName[c.name])
 	}
 	return g
+}
+
+// leafColumn is the column that a leaf belongs to.
+func (t table) leafColumn(leaf int) column {
+	for _, c := range t.columns {
+		if leaf < c.leaves() {
+			return c
+		}
+		leaf -= c.leaves()
+	}
+	return column{}
+}
+
+func (t table) repeated(leaf int) bool {
+	typ := t.leafColumn(leaf).typ
+	return typ == list || typ == dictionary
+}
+
+func (t table) nullable(leaf int) bool { return t.repeated(leaf) || t.leafColumn(leaf).nullable }
+
+// encodes says whether a page of a leaf can be in an encoding.
+func (t table) encodes(leaf int, e format.Encoding) bool {
+	own := t.leafColumn(leaf).encoding().Encoding()
+	return e == own || own == format.RLEDictionary && e == format.Plain
 }
 
 // orderedGroup is a group that keeps its fields in the table's order, where parquet.Group sorts them by name.
@@ -170,7 +198,7 @@ const (
 	eventLeaves
 )
 
-var eventTable = table{Events, []column{
+var eventTable = newTable(Events, []column{
 	required("event_id", identifier),
 	required("kind", text),
 	nullable("corrects", identifier),
@@ -202,9 +230,9 @@ var eventTable = table{Events, []column{
 	required("service", text),
 	required("flags", list),
 	required("dimensions", dictionary),
-}}
+})
 
-var refusedTable = table{Refused, []column{
+var refusedTable = newTable(Refused, []column{
 	required("at", micros),
 	nullable("customer", text),
 	nullable("event_id", identifier),
@@ -213,4 +241,4 @@ var refusedTable = table{Refused, []column{
 	nullable("source", text),
 	required("reason", text),
 	nullable("payload", identifier),
-}}
+})

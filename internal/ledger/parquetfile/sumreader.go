@@ -77,24 +77,25 @@ func readMoney(rows *rowReader, leaf int, m *Money) (err error) {
 // RollupGrouping is what the rows of a rollups file are grouped by, as far as the file says: a default dimension that is
 // off can't be told from one that no event has.
 func RollupGrouping(r io.ReaderAt, size int64) (*Grouping, error) {
-	tf, err := openTable(r, size, rollupTable(DefaultGrouping()), true)
+	tf, err := openTable(r, size, defaultGrouping.table, true)
 	if err != nil {
 		return nil, err
 	}
-	g := DefaultGrouping()
+	g := &Grouping{}
 	for _, name := range tf.extra {
 		if key, ok := strings.CutPrefix(name, "dimension_"); ok {
 			name = DimensionPrefix + key
 		}
 		g.extra = append(g.extra, name)
 	}
+	g.table = rollupTable(g.extra)
 	return g, nil
 }
 
 // ReadRollups gives every row of a rollups file to each, until it returns an error. Errors of the file wrap ErrCorrupt or
 // ErrVersion, or are those of r.
 func ReadRollups(r io.ReaderAt, size int64, each func(*RollupRow) error) error {
-	return eachRow(r, size, rollupTable(DefaultGrouping()), true, readRollup, each)
+	return eachRow(r, size, defaultGrouping.table, true, readRollup, each)
 }
 
 func readRollup(rows *rowReader, extra int, row *RollupRow) (err error) {

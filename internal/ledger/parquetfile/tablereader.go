@@ -1,7 +1,6 @@
 package parquetfile
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -67,8 +66,10 @@ func (h honestReader) ReadAt(p []byte, off int64) (int, error) {
 
 // tableFile is an open file of one of the tables. It holds the footer and the page index.
 type tableFile struct {
-	f    *parquet.File
-	rows int64
+	f     *parquet.File
+	r     io.ReaderAt
+	table table
+	rows  int64
 	// extra columns follow those of the table.
 	extra []string
 }
@@ -76,10 +77,11 @@ type tableFile struct {
 // openTable checks that the file is one of the table, in a version that is known. size is the file's.
 func openTable(r io.ReaderAt, size int64, t table, extraColumns bool) (tf *tableFile, err error) {
 	defer asCorrupt(&err)
-	if err := checkEnd(r, size); err != nil {
+	r = honestReader{r}
+	if err := checkGuard(r, size); err != nil {
 		return nil, err
 	}
-	f, err := parquet.OpenFile(honestReader{r}, size, parquet.SkipMagicBytes(false))
+	f, err := parquet.OpenFile(r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -89,31 +91,15 @@ func openTable(r io.ReaderAt, size int64, t table, extraColumns bool) (tf *table
 	if name, _ := f.Lookup(tableKey); name != t.name {
 		return nil, corrupt("it holds the table %.32q, not %s", name, t.name)
 	}
-	tf = &tableFile{f: f, rows: f.NumRows()}
-	return tf, tf.check(t, extraColumns)
-}
-
-// checkEnd looks at the footer's length before anything is allocated for it.
-func checkEnd(r io.ReaderAt, size int64) error {
-	const magic = "PAR1"
-	if size < int64(2*len(magic)+4) {
-		return corrupt("it has %d bytes", size)
+	tf = &tableFile{f: f, r: r, table: t, rows: f.NumRows()}
+	if err := tf.check(t, extraColumns); err != nil {
+		return nil, err
 	}
-	var end [8]byte
-	if _, err := (honestReader{r}).ReadAt(end[:], size-8); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if string(end[4:]) != magic {
-		return corrupt("it does not end in %s", magic)
-	}
-	if n := int64(binary.LittleEndian.Uint32(end[:4])); n > size-12 {
-		return corrupt("a footer of %d bytes does not fit into a file of %d", n, size)
-	}
-	return nil
+	return tf, checkMetadata(f)
 }
 
 func (tf *tableFile) check(t table, extraColumns bool) error {
-	want := t.schema().Columns()
+	want := t.schema.Columns()
 	schema := tf.f.Schema()
 	have := schema.Columns()
 	for i, path := range want {
@@ -121,7 +107,7 @@ func (tf *tableFile) check(t table, extraColumns bool) error {
 			return corrupt("column %d is not %s", i, strings.Join(path, "."))
 		}
 		leaf, ok := schema.Lookup(path...)
-		ours, _ := t.schema().Lookup(path...)
+		ours, _ := t.schema.Lookup(path...)
 		if !ok || leaf.MaxDefinitionLevel != ours.MaxDefinitionLevel || leaf.MaxRepetitionLevel != ours.MaxRepetitionLevel ||
 			leaf.Node.Type().Kind() != ours.Node.Type().Kind() || leaf.Node.Type().Length() != ours.Node.Type().Length() {
 			return corrupt("column %s is of another type", strings.Join(path, "."))
@@ -133,6 +119,7 @@ func (tf *tableFile) check(t table, extraColumns bool) error {
 			return corrupt("unknown column %.64q", strings.Join(path, "."))
 		}
 		tf.extra = append(tf.extra, path[0])
+		tf.table.columns = append(slices.Clip(tf.table.columns), nullable(path[0], text))
 	}
 	var rows int64
 	for _, g := range tf.f.RowGroups() {
@@ -149,38 +136,43 @@ func (tf *tableFile) check(t table, extraColumns bool) error {
 
 // rowReader reads a file row by row, in memory of a page per column.
 type rowReader struct {
-	groups  []parquet.RowGroup
+	tf      *tableFile
+	group   int // the next row group
 	cursors []cursor
 	left    int64 // rows of the open row group
 }
 
-func (tf *tableFile) rowReader() *rowReader { return &rowReader{groups: tf.f.RowGroups()} }
+func (tf *tableFile) rowReader() *rowReader { return &rowReader{tf: tf} }
 
 // nextRow goes to the next row; io.EOF when there is none. The row is then read leaf by leaf, each once.
 func (r *rowReader) nextRow() (err error) {
 	for r.left == 0 {
 		r.close()
-		if len(r.groups) == 0 {
+		if r.group == len(r.tf.f.RowGroups()) {
 			return io.EOF
 		}
-		g := r.groups[0]
-		r.groups = r.groups[1:]
-		r.open(g, 0)
+		if err := r.open(r.group, 0); err != nil {
+			return err
+		}
+		r.group++
 	}
 	r.left--
 	return nil
 }
 
-// open reads g from a row on.
-func (r *rowReader) open(g parquet.RowGroup, row int64) {
-	chunks := g.ColumnChunks()
-	if len(r.cursors) != len(chunks) {
-		r.cursors = make([]cursor, len(chunks))
+// open reads a row group from a row on.
+func (r *rowReader) open(group int, row int64) error {
+	g := r.tf.f.RowGroups()[group]
+	if r.cursors == nil {
+		r.cursors = make([]cursor, len(g.ColumnChunks()))
 	}
-	for i, c := range chunks {
-		r.cursors[i].open(c, row)
+	for leaf := range r.cursors {
+		if err := r.cursors[leaf].open(r.tf, group, leaf, row); err != nil {
+			return err
+		}
 	}
 	r.left = g.NumRows() - row
+	return nil
 }
 
 func (r *rowReader) close() {
@@ -271,16 +263,21 @@ type cursor struct {
 	known  map[string]string
 }
 
-func (c *cursor) open(chunk parquet.ColumnChunk, row int64) {
+// open reads a leaf of a row group from a row on.
+func (c *cursor) open(tf *tableFile, group, leaf int, row int64) error {
 	c.close()
-	c.pages = chunk.Pages()
-	c.err = nil
-	if row > 0 {
-		c.err = c.pages.SeekToRow(row)
+	if err := tf.checkPages(group, leaf); err != nil {
+		return err
 	}
+	c.pages = tf.f.RowGroups()[group].ColumnChunks()[leaf].Pages()
+	c.err = nil
 	if c.buf == nil {
 		c.buf = make([]parquet.Value, cursorValues)
 	}
+	if row > 0 {
+		return c.pages.SeekToRow(row)
+	}
+	return nil
 }
 
 func (c *cursor) close() {

@@ -24,11 +24,14 @@ const (
 	indexBytes      = 256
 )
 
+var compression = zstd.Codec{Level: zstd.SpeedDefault} // shared, so that encoders are
+
 var errClosed = errors.New("the file is finished")
 
 // tableWriter writes rows column by column. Its methods are called for each leaf of a row, then endRow.
 type tableWriter struct {
 	w         *parquet.GenericWriter[any]
+	end       *endWriter
 	leaves    []*parquet.ColumnWriter
 	batch     [][]parquet.Value
 	rows      int // in batch
@@ -41,11 +44,11 @@ type tableWriter struct {
 
 func newTableWriter(out io.Writer, t table, perGroup int, sorted ...string) *tableWriter {
 	options := []parquet.WriterOption{
-		t.schema(),
+		t.schema,
 		parquet.CreatedBy("usagebox", "1.0.0", "ledger-format-"+formatVersion),
 		parquet.KeyValueMetadata(formatKey, formatVersion),
 		parquet.KeyValueMetadata(tableKey, t.name),
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault}),
+		parquet.Compression(&compression),
 		parquet.DataPageVersion(2),
 		parquet.DataPageStatistics(false), // the page index has them
 		parquet.PageBufferSize(pageBytes),
@@ -53,15 +56,20 @@ func newTableWriter(out io.Writer, t table, perGroup int, sorted ...string) *tab
 		parquet.ColumnIndexSizeLimit(func([]string) int { return indexBytes }),
 	}
 	if t.name == Events {
-		options = append(options, parquet.BloomFilters(parquet.SplitBlockFilter(bloomBits, "event_id")))
+		options = append(
+			options,
+			parquet.BloomFilters(parquet.SplitBlockFilter(bloomBits, "event_id")),
+			parquet.DeferBloomFiltersWithBuffers(parquet.NewBufferPool()),
+		)
 	}
 	var by []parquet.SortingColumn
 	for _, name := range sorted {
 		by = append(by, parquet.Ascending(name))
 	}
 	options = append(options, parquet.SortingWriterConfig(parquet.SortingColumns(by...)))
-	w := parquet.NewGenericWriter[any](out, options...)
-	tw := &tableWriter{w: w, leaves: w.ColumnWriters(), perGroup: perGroup}
+	end := &endWriter{out: out}
+	w := parquet.NewGenericWriter[any](end, options...)
+	tw := &tableWriter{w: w, end: end, leaves: w.ColumnWriters(), perGroup: perGroup}
 	if perGroup <= 0 {
 		tw.perGroup = RowsPerGroup
 	}
@@ -73,7 +81,7 @@ func (t *tableWriter) put(leaf int, v parquet.Value) { t.batch[leaf] = append(t.
 
 func (t *tableWriter) text(leaf int, s string) {
 	t.bytes += len(s)
-	t.put(leaf, textValue(s).Level(0, 0, leaf))
+	t.put(leaf, textValue(s))
 }
 
 // optionalText writes null for "".
@@ -86,9 +94,9 @@ func (t *tableWriter) optionalText(leaf int, s string) {
 	t.put(leaf, textValue(s).Level(0, 1, leaf))
 }
 
-func (t *tableWriter) null(leaf int) { t.put(leaf, parquet.NullValue().Level(0, 0, leaf)) }
+func (t *tableWriter) null(leaf int) { t.put(leaf, parquet.Value{}) }
 
-func (t *tableWriter) int64(leaf int, v int64) { t.put(leaf, parquet.Int64Value(v).Level(0, 0, leaf)) }
+func (t *tableWriter) int64(leaf int, v int64) { t.put(leaf, parquet.Int64Value(v)) }
 
 func (t *tableWriter) optionalInt64(leaf int, v int64, known bool) {
 	if !known {
@@ -100,7 +108,7 @@ func (t *tableWriter) optionalInt64(leaf int, v int64, known bool) {
 
 func (t *tableWriter) int128(leaf int, v decimal.Int128) {
 	b := v.Bytes()
-	t.put(leaf, parquet.FixedLenByteArrayValue(b[:]).Level(0, 0, leaf))
+	t.put(leaf, parquet.FixedLenByteArrayValue(b[:]))
 }
 
 func (t *tableWriter) optionalInt128(leaf int, v decimal.Int128, known bool) {
@@ -137,6 +145,9 @@ func (t *tableWriter) endRow(last bool) error {
 }
 
 func (t *tableWriter) writeBatch() error {
+	if t.rows == 0 {
+		return nil // the library computes addresses of the values of an empty batch
+	}
 	for leaf, values := range t.batch {
 		if _, err := t.leaves[leaf].WriteRowValues(values); err != nil {
 			return err
@@ -157,7 +168,14 @@ func (t *tableWriter) close() error {
 	if err := t.writeBatch(); err != nil {
 		return fmt.Errorf("writing the last rows: %w", err)
 	}
-	return t.w.Close()
+	if err := t.w.Flush(); err != nil {
+		return fmt.Errorf("writing the last rows: %w", err)
+	}
+	t.end.holding = true
+	if err := t.w.Close(); err != nil {
+		return err
+	}
+	return t.end.finish()
 }
 
 // textValue is s without a copy: the writer copies it into its page before the batch is forgotten.
