@@ -1,0 +1,278 @@
+package attribution
+
+import (
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Linked is what is known of a span in another trace: who it is for, and the run that it belongs to.
+type Linked struct {
+	Run      string // trace id of the run's root
+	Identity Identity
+}
+
+// Neighbours tells of spans in other traces; ok is false for what is not known (yet).
+type Neighbours func(Place) (l Linked, ok bool)
+
+// Origin says where a value of identity came from.
+type Origin string
+
+const (
+	FromSpan     Origin = "span"
+	FromAncestor Origin = "ancestor"
+	FromTrace    Origin = "trace"
+	FromLink     Origin = "link"
+	FromResource Origin = "resource"
+	FromNowhere  Origin = ""
+)
+
+// owner resolves identity: own span, nearest ancestor, the one value that the trace has, linked span, resource.
+type owner struct {
+	*tree
+	holder [][numSlots]int32 // nearest node at or above that has the slot, -1
+	links  []int32           // nearest node at or above that has links, -1
+	agent  []int32           // nearest agent's span at or above
+	tool   []int32           // nearest tool's span at or above
+	only   [numSlots]string  // the one value that the trace has
+	near   Neighbours
+	known  map[Place]*Linked
+	extras map[string]string // the one value of each further dimension
+}
+
+func newOwner(t *tree, near Neighbours) *owner {
+	n := len(t.nodes)
+	o := &owner{
+		tree: t, near: near, holder: make([][numSlots]int32, n), links: make([]int32, n), agent: make([]int32, n), tool: make([]int32, n),
+		known: map[Place]*Linked{}, extras: map[string]string{},
+	}
+	var several [numSlots]bool
+	severalExtra := map[string]bool{}
+	for _, i := range t.pre {
+		f, p := t.nodes[i].Fact, t.nodes[i].parent
+		o.links[i], o.agent[i], o.tool[i] = -1, -1, -1
+		for s := range o.holder[i] {
+			o.holder[i][s] = -1
+		}
+		if p >= 0 {
+			o.links[i], o.agent[i], o.tool[i] = o.links[p], o.agent[p], o.tool[p]
+			if !t.rules.off(RuleAncestor) {
+				o.holder[i] = o.holder[p]
+			}
+		}
+		if len(f.Links) > 0 {
+			o.links[i] = int32(i)
+		}
+		switch f.Role {
+		case RoleAgent:
+			o.agent[i] = int32(i)
+		case RoleTool:
+			o.tool[i] = int32(i)
+		case RoleNever:
+			continue // says nothing about its children either
+		}
+		for s, v := range f.Own.Slots {
+			if v == "" {
+				continue
+			}
+			o.holder[i][s] = int32(i)
+			if o.only[s] == "" {
+				o.only[s] = v
+			} else if o.only[s] != v {
+				several[s] = true
+			}
+		}
+		for _, d := range f.Own.Extra {
+			if have, ok := o.extras[d.Key]; ok && have != d.Value {
+				severalExtra[d.Key] = true
+			}
+			o.extras[d.Key] = d.Value
+		}
+	}
+	for s := range several {
+		if several[s] || t.rules.off(RuleTraceValue) {
+			o.only[s] = ""
+		}
+	}
+	for key := range severalExtra {
+		delete(o.extras, key)
+	}
+	return o
+}
+
+// value is one dimension of what spans, which are one thing, belong to. The nearest of their ancestors decides.
+func (o *owner) value(members []int, s Slot) (string, Origin) {
+	best, distance := int32(-1), 0
+	for _, m := range members {
+		h := o.holder[m][s]
+		if h < 0 {
+			continue
+		}
+		if d := o.nodes[m].depth - o.nodes[h].depth; best < 0 || d < distance {
+			best, distance = h, d
+		}
+	}
+	if best >= 0 {
+		if distance == 0 {
+			return o.nodes[best].Own.Slots[s], FromSpan
+		}
+		return o.nodes[best].Own.Slots[s], FromAncestor
+	}
+	if o.only[s] != "" && s != SlotTool && s != SlotNode && s != SlotAgent && s != SlotStep {
+		return o.only[s], FromTrace
+	}
+	if v := o.linked(members, func(l *Linked) string { return l.Identity.Slots[s] }); v != "" && !o.rules.off(RuleLink) {
+		return v, FromLink
+	}
+	for _, m := range members {
+		if v := o.nodes[m].Resource.Slots[s]; v != "" {
+			return v, FromResource
+		}
+	}
+	return "", FromNowhere
+}
+
+// linked is the one value that the nearest links have.
+func (o *owner) linked(members []int, get func(*Linked) string) string {
+	value := ""
+	for _, m := range members {
+		h := o.links[m]
+		if h < 0 {
+			continue
+		}
+		for _, place := range o.nodes[h].Links {
+			l := o.neighbour(place)
+			if l == nil {
+				continue
+			}
+			v := get(l)
+			if v == "" {
+				continue
+			}
+			if value != "" && value != v {
+				return "" // several: a batch; none of them is this one's
+			}
+			value = v
+		}
+		if value != "" {
+			return value
+		}
+	}
+	return value
+}
+
+func (o *owner) neighbour(place Place) *Linked {
+	if l, ok := o.known[place]; ok {
+		return l
+	}
+	var l *Linked
+	if o.near != nil && place.Trace != o.nodes[0].Trace {
+		if found, ok := o.near(place); ok {
+			l = &found
+		}
+	}
+	o.known[place] = l
+	return l
+}
+
+func (o *owner) run(members []int) string {
+	if run := o.linked(members, func(l *Linked) string { return l.Run }); run != "" && !o.rules.off(RuleLink) {
+		return run
+	}
+	return o.nodes[members[0]].Trace.String()
+}
+
+func (o *owner) extra(members []int, key string) string {
+	for _, m := range members {
+		for i := m; i >= 0; i = o.nodes[i].parent {
+			if v := o.nodes[i].Own.extra(key); v != "" {
+				return v
+			}
+		}
+	}
+	if v := o.extras[key]; v != "" {
+		return v
+	}
+	if v := o.linked(members, func(l *Linked) string { return l.Identity.extra(key) }); v != "" {
+		return v
+	}
+	for _, m := range members {
+		if v := o.nodes[m].Resource.extra(key); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// resolved is who and what for, with the origin of each value.
+type resolved struct {
+	values  [numSlots]string
+	origins [numSlots]Origin
+	extra   []usage.Dimension
+	run     string
+}
+
+func (o *owner) resolve(members []int) resolved {
+	r := resolved{run: o.run(members)}
+	for _, s := range [...]Slot{SlotCustomer, SlotUser, SlotSession, SlotConversation, SlotFeature, SlotAgent, SlotStep} {
+		r.values[s], r.origins[s] = o.value(members, s)
+	}
+	if r.values[SlotFeature] == "" {
+		r.values[SlotFeature], r.origins[SlotFeature] = o.value(members, SlotFeatureFallback)
+	}
+	if r.values[SlotFeature] == "" {
+		r.values[SlotFeature], r.origins[SlotFeature] = o.rootAgent(members[0])
+	}
+	if r.values[SlotStep] == "" {
+		r.values[SlotStep], r.origins[SlotStep] = o.step(members)
+	}
+	seen := map[string]bool{}
+	for _, m := range members {
+		for _, list := range [...][]usage.Dimension{o.nodes[m].Own.Extra, o.nodes[m].Resource.Extra} {
+			for _, d := range list {
+				seen[d.Key] = true
+			}
+		}
+	}
+	for key := range o.extras {
+		seen[key] = true
+	}
+	for _, key := range keysOf(seen) {
+		if v := o.extra(members, key); v != "" {
+			r.extra = append(r.extra, usage.Dimension{Key: key, Value: v})
+		}
+	}
+	return r
+}
+
+// rootAgent is the outermost agent above a span, which can stand for a feature that nobody declared.
+func (o *owner) rootAgent(i int) (string, Origin) {
+	name := ""
+	for a := o.agent[i]; a >= 0; {
+		name = o.nodes[a].Own.Slots[SlotAgent]
+		p := o.nodes[a].parent
+		if p < 0 {
+			break
+		}
+		a = o.agent[p]
+	}
+	if name == "" {
+		return "", FromNowhere
+	}
+	return name, FromAncestor
+}
+
+// step is the nearest tool, else the node of the graph, else the agent.
+func (o *owner) step(members []int) (string, Origin) {
+	best := int32(-1)
+	for _, m := range members {
+		if t := o.tool[m]; t >= 0 && (best < 0 || o.nodes[t].depth > o.nodes[best].depth) {
+			best = t
+		}
+	}
+	if best >= 0 {
+		return o.nodes[best].Own.Slots[SlotTool], FromAncestor
+	}
+	if v, origin := o.value(members, SlotNode); v != "" {
+		return v, origin
+	}
+	return o.value(members, SlotAgent)
+}

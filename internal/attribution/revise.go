@@ -1,0 +1,251 @@
+package attribution
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Emitted is what a trace's events were so far: what the pipeline was told, corrections included. Its zero value is nothing.
+type Emitted struct{ list []emission }
+
+// emission is one counted thing.
+type emission struct {
+	base       string      // the id of its first event
+	live       usage.Event // what is in effect; its lines are all that the live event has, also those corrected to zero
+	members    []SpanID
+	generation int // corrections, retractions and replacements so far
+	retracted  bool
+}
+
+// Len is the number of counted things.
+func (e *Emitted) Len() int { return len(e.list) }
+
+// Revise gives the events that lead from what was emitted to what is planned, and the state after them. Nothing that was emitted is
+// changed: a thing that belongs to another customer, has other flags or a meter that it lacked is retracted and told anew under an id made from the
+// first; everything else is corrected by differences, in the hour of the first event. The same input gives the same ids.
+func Revise(emitted Emitted, planned []Planned) (out []usage.Event, next Emitted) {
+	next.list = slices.Clone(emitted.list)
+	at := map[place]int{} // who stands for a span's count
+	byBase := map[string]int{}
+	for i := range next.list {
+		e := &next.list[i]
+		byBase[e.base] = i
+		if !e.retracted {
+			for _, m := range e.members {
+				at[place{m, countOf(e.base)}] = i
+			}
+		}
+	}
+	wanted := make(map[int]bool, len(planned))
+	var fresh []*Planned
+	for i := range planned {
+		p := &planned[i]
+		k, ok := match(p, at, byBase, next.list, wanted)
+		if !ok {
+			fresh = append(fresh, p)
+			continue
+		}
+		wanted[k] = true
+		out = next.list[k].revise(p, out)
+	}
+	for i := range emitted.list {
+		if e := &next.list[i]; !wanted[i] && !e.retracted {
+			out = append(out, e.retract())
+		}
+	}
+	for _, p := range fresh {
+		if i, ok := byBase[p.Event.ID]; ok { // it was taken back, and is there again
+			out = append(out, next.list[i].replace(p))
+			continue
+		}
+		e := emission{base: p.Event.ID, live: p.Event, members: p.Members}
+		byBase[e.base] = len(next.list)
+		next.list = append(next.list, e)
+		out = append(out, p.Event)
+	}
+	return out, next
+}
+
+type place struct {
+	span   SpanID
+	counts string
+}
+
+// countOf is what an event id counts: the end of what SpanEventID makes.
+func countOf(id string) string { return id[strings.LastIndexByte(id, '-')+1:] }
+
+func match(p *Planned, at map[place]int, byBase map[string]int, list []emission, wanted map[int]bool) (int, bool) {
+	if k, ok := byBase[p.Event.ID]; ok && !wanted[k] && !list[k].retracted {
+		return k, true
+	}
+	best, found := 0, false
+	for _, m := range p.Members {
+		k, ok := at[place{m, countOf(p.Event.ID)}]
+		if ok && !wanted[k] && (!found || list[k].base < list[best].base) {
+			best, found = k, true
+		}
+	}
+	return best, found
+}
+
+// revise leads from what is in effect to what is planned.
+func (e *emission) revise(p *Planned, out []usage.Event) []usage.Event {
+	want := p.Event
+	for _, m := range p.Members {
+		if !slices.Contains(e.members, m) {
+			e.members = append(slices.Clip(e.members), m)
+		}
+	}
+	want.Timestamp, want.TraceID, want.SpanID, want.Service = e.live.Timestamp, e.live.TraceID, e.live.SpanID, e.live.Service
+	replace := want.Customer != e.live.Customer || !slices.Equal(want.Flags, e.live.Flags)
+	for _, l := range want.Lines {
+		replace = replace || e.live.Line(l.Meter) == nil
+	}
+	if replace {
+		out = append(out, e.retract())
+		return append(out, e.replace(p))
+	}
+	if sameDimensions(&want, &e.live) {
+		if lines := difference(want.Lines, e.live.Lines); len(lines) > 0 {
+			out = append(out, e.correct(want, lines))
+		}
+	} else {
+		if lines := difference(nil, e.live.Lines); len(lines) > 0 {
+			out = append(out, e.correct(e.live, lines))
+		}
+		if lines := difference(want.Lines, nil); len(lines) > 0 {
+			out = append(out, e.correct(want, lines))
+		}
+	}
+	for _, l := range e.live.Lines { // keep what the live event has, to know what can be corrected
+		if want.Line(l.Meter) == nil {
+			l.Quantity = 0
+			want.Lines = append(slices.Clip(want.Lines), l)
+		}
+	}
+	want.ID, want.Kind = e.live.ID, usage.KindUsage
+	want.Normalize()
+	e.live = want
+	return out
+}
+
+func (e *emission) correct(as usage.Event, lines []usage.Line) usage.Event {
+	e.generation++
+	as.Kind, as.Corrects, as.ID, as.Lines = usage.KindCorrection, e.live.ID, fmt.Sprintf("%s~c%d", e.base, e.generation), lines
+	as.Normalize()
+	return as
+}
+
+// retract takes the live event away.
+func (e *emission) retract() usage.Event {
+	e.generation++
+	e.retracted = true
+	r := e.live
+	r.Kind, r.Corrects, r.ID, r.Lines = usage.KindRetraction, e.live.ID, fmt.Sprintf("%s~r%d", e.base, e.generation), nil
+	return r
+}
+
+// replace tells the thing anew under an id made from the first.
+func (e *emission) replace(p *Planned) usage.Event {
+	e.generation++
+	e.retracted = false
+	at := e.live.Timestamp
+	e.live = p.Event
+	e.live.ID, e.live.Timestamp = fmt.Sprintf("%s~%d", e.base, e.generation), at
+	for _, m := range p.Members {
+		if !slices.Contains(e.members, m) {
+			e.members = append(slices.Clip(e.members), m)
+		}
+	}
+	return e.live
+}
+
+func sameDimensions(a, b *usage.Event) bool {
+	x, y := *a, *b
+	for _, e := range [...]*usage.Event{&x, &y} {
+		e.ID, e.Kind, e.Corrects, e.Lines, e.IngestedAt = "", "", "", nil, 0
+	}
+	return x.Payload() == y.Payload()
+}
+
+// difference is what must be added to have to get want.
+func difference(want, have []usage.Line) (lines []usage.Line) {
+	for _, l := range want {
+		for _, h := range have {
+			if h.Meter == l.Meter {
+				l.Quantity -= h.Quantity
+			}
+		}
+		if l.Quantity != 0 {
+			lines = append(lines, l)
+		}
+	}
+	for _, h := range have {
+		if h.Quantity != 0 && !slices.ContainsFunc(want, func(l usage.Line) bool { return l.Meter == h.Meter }) {
+			h.Quantity = -h.Quantity
+			lines = append(lines, h)
+		}
+	}
+	return lines
+}
+
+const emittedVersion = 1
+
+// AppendBinary writes e; DecodeEmitted gives it back exactly.
+func (e *Emitted) AppendBinary(b []byte) []byte {
+	b = append(b, emittedVersion)
+	b = binary.AppendUvarint(b, uint64(len(e.list)))
+	for i := range e.list {
+		m := &e.list[i]
+		b = appendText(b, m.base)
+		b = binary.AppendUvarint(b, uint64(m.generation))
+		var retracted byte
+		if m.retracted {
+			retracted = 1
+		}
+		b = append(b, retracted)
+		b = binary.AppendUvarint(b, uint64(len(m.members)))
+		for _, s := range m.members {
+			b = append(b, s[:]...)
+		}
+		b = m.live.AppendBinary(b)
+	}
+	return b
+}
+
+// DecodeEmitted reads what AppendBinary wrote and gives what follows it. The error wraps ErrCorrupt.
+func DecodeEmitted(b []byte) (e Emitted, rest []byte, err error) {
+	if len(b) == 0 || b[0] != emittedVersion {
+		return e, nil, fmt.Errorf("%w: what was emitted is not of version %d", ErrCorrupt, emittedVersion)
+	}
+	r := reader{b: b[1:]}
+	n := r.count(20)
+	for range n {
+		m := emission{base: r.text(), generation: int(r.uvarint()), retracted: r.byte() != 0}
+		for range r.count(8) {
+			m.members = append(m.members, SpanID(r.bytesOrZero(8)))
+		}
+		if r.bad {
+			return e, nil, fmt.Errorf("%w: what was emitted ends too early", ErrCorrupt)
+		}
+		if r.b, err = usage.DecodeBinary(r.b, &m.live); err != nil {
+			return e, nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		e.list = append(e.list, m)
+	}
+	if r.bad {
+		return e, nil, fmt.Errorf("%w: what was emitted ends too early", ErrCorrupt)
+	}
+	return e, r.b, nil
+}
+
+func (r *reader) bytesOrZero(n int) []byte {
+	if b := r.bytes(n); b != nil {
+		return b
+	}
+	return make([]byte, n)
+}

@@ -1,0 +1,24 @@
+package attribution
+
+// Rules switches rules of the algorithm off, so that tests can show what each is for. The zero value has them all.
+type Rules uint32
+
+const (
+	RuleTotals           Rules = 1 << iota // a total proves what input and output hold
+	RuleCacheBeyondInput                   // more cache than input proves that it is outside
+	RuleDialectInclusion                   // the dialect's rule about the cache
+	RuleNested                             // a call around its only call is the same call
+	RuleWrapper                            // what has a usage-bearing call below it is never counted
+	RuleAggregate                          // a wrapper that is the only carrier is counted once
+	RuleSiblings                           // doubles that are not nested
+	RuleRank                               // whose numbers to believe
+	RuleRicher                             // the more finely split vector of those that agree
+	RuleFailed                             // a refused attempt without usage is no call
+	RuleToolCallID                         // one tool call per call id
+	RuleNestedTool                         // a tool's span inside a span of the same tool
+	RuleAncestor                           // identity of the nearest ancestor
+	RuleTraceValue                         // the one value that the trace has
+	RuleLink                               // identity over links
+)
+
+func (r Rules) off(rule Rules) bool { return r&rule != 0 }
