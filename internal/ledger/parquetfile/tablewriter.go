@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"github.com/usagebox/otelcol-usagebox/internal/decimal"
 )
@@ -16,15 +15,13 @@ const (
 	// RowsPerGroup is how many rows a row group has, or a few more, for an event is not torn apart. Engines prune by row group.
 	RowsPerGroup = 120_000
 
-	pageBytes       = 256 << 10
+	pageBytes       = 64 << 10
 	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
 	batchRows       = 1024
 	batchBytes      = 128 << 10
 	bloomBits       = 10 // per row: less than one in a hundred absent ids gets past
 	indexBytes      = 256
 )
-
-var compression = zstd.Codec{Level: zstd.SpeedDefault} // shared, so that encoders are
 
 var errClosed = errors.New("the file is finished")
 
@@ -48,7 +45,7 @@ func newTableWriter(out io.Writer, t table, perGroup int, sorted ...string) *tab
 		parquet.CreatedBy("usagebox", "1.0.0", "ledger-format-"+formatVersion),
 		parquet.KeyValueMetadata(formatKey, formatVersion),
 		parquet.KeyValueMetadata(tableKey, t.name),
-		parquet.Compression(&compression),
+		parquet.Compression(zstdCodec{}),
 		parquet.DataPageVersion(2),
 		parquet.DataPageStatistics(false), // the page index has them
 		parquet.PageBufferSize(pageBytes),
