@@ -1,0 +1,89 @@
+package spanusageconnector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/usagebox/otelcol-usagebox/connector/spanusageconnector/internal/metadata"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// spanUsage keeps nothing: it answers as the logs pipeline does.
+type spanUsage struct {
+	component.StartFunc
+	next      consumer.Logs
+	telemetry *metadata.TelemetryBuilder
+}
+
+func (*spanUsage) Capabilities() consumer.Capabilities {
+	return consumer.Capabilities{MutatesData: false}
+}
+
+func (c *spanUsage) Shutdown(context.Context) error {
+	c.telemetry.Shutdown()
+	return nil
+}
+
+// ConsumeTraces passes the events that spans carry to the logs pipeline. A span without one, or with one that can't be read, is named in a permanent error
+// after the others went on; an error of the pipeline is passed back as it is.
+func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	events := make([]usage.Event, 0, td.SpanCount())
+	uncounted := 0
+	var unreadable []usage.Rejection
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				e, err := usage.DecodeSpan(rs.Resource(), s)
+				switch {
+				case err == nil:
+					events = append(events, e)
+				case errors.Is(err, usage.ErrNotUsage):
+					uncounted++
+				default:
+					unreadable = append(unreadable, e.Rejection(err))
+				}
+			}
+		}
+	}
+	if err := c.pass(ctx, events); err != nil {
+		rejections, ok := usage.Rejected(err)
+		if !ok {
+			return err
+		}
+		unreadable = append(unreadable, rejections...)
+	}
+	var errs error
+	if len(unreadable) > 0 {
+		errs = &usage.RejectedError{Rejections: unreadable}
+	}
+	if uncounted > 0 {
+		c.telemetry.UsageboxSpanusageUncounted.Add(ctx, int64(uncounted))
+		errs = errors.Join(errs, fmt.Errorf("%d spans carry no usage event and were refused: put the attribution processor before the spanusage connector", uncounted))
+	}
+	if errs != nil {
+		return consumererror.NewPermanent(errs)
+	}
+	return nil
+}
+
+func (c *spanUsage) pass(ctx context.Context, events []usage.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	err := c.next.ConsumeLogs(ctx, usage.EncodeLogs(events))
+	failed := 0
+	if rejections, ok := usage.Rejected(err); ok {
+		failed = len(rejections)
+	} else if err != nil {
+		failed = len(events)
+	}
+	c.telemetry.UsageboxSpanusageFailed.Add(ctx, int64(failed))
+	c.telemetry.UsageboxSpanusageEmitted.Add(ctx, int64(len(events)-failed))
+	return err
+}

@@ -1,0 +1,178 @@
+package tracestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Facts reads all facts of a trace, copies included. arrivals is the number of times that some came.
+func (s *Store) Facts(trace attribution.TraceID) (facts []attribution.Fact, arrivals int, err error) {
+	err = s.scan(traceKey(keyFacts, trace), func(_, value []byte) error {
+		arrivals++
+		_, n := binary.Varint(value)
+		if n <= 0 {
+			return fmt.Errorf("facts of trace %s: %w", trace, attribution.ErrCorrupt)
+		}
+		for value = value[n:]; len(value) > 0; {
+			facts = append(facts, attribution.Fact{})
+			var err error
+			if value, err = attribution.DecodeFact(value, &facts[len(facts)-1]); err != nil {
+				return fmt.Errorf("facts of trace %s: %w", trace, err)
+			}
+		}
+		return nil
+	})
+	return facts, arrivals, err
+}
+
+// Emitted reads what was emitted for a trace; the zero Emitted when nothing was.
+func (s *Store) Emitted(trace attribution.TraceID) (e attribution.Emitted, settled usage.Micros, err error) {
+	value, closer, err := s.db.Get(traceKey(keyEmitted, trace))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return e, 0, nil
+	}
+	if err != nil {
+		return e, 0, err
+	}
+	defer closer.Close()
+	at, n := binary.Varint(value)
+	if n <= 0 {
+		return e, 0, fmt.Errorf("trace %s: %w", trace, attribution.ErrCorrupt)
+	}
+	e, _, err = attribution.DecodeEmitted(value[n:])
+	if err != nil {
+		return e, 0, fmt.Errorf("trace %s: %w", trace, err)
+	}
+	return e, usage.Micros(at), nil
+}
+
+// Pending tells of every trace that has facts which no settlement has looked at.
+func (s *Store) Pending(tell func(trace attribution.TraceID, first usage.Micros)) error {
+	return s.scan([]byte{keyPending}, func(key, value []byte) error {
+		first, n := binary.Varint(value)
+		if n <= 0 || len(key) != 17 {
+			return fmt.Errorf("pending traces: %w", attribution.ErrCorrupt)
+		}
+		tell(attribution.TraceID(key[1:]), usage.Micros(first))
+		return nil
+	})
+}
+
+// Waiting tells of every trace that links to trace.
+func (s *Store) Waiting(trace attribution.TraceID) (traces []attribution.TraceID, err error) {
+	err = s.scan(traceKey(keyWaiting, trace), func(key, _ []byte) error {
+		if len(key) == 33 {
+			traces = append(traces, attribution.TraceID(key[17:]))
+		}
+		return nil
+	})
+	return traces, err
+}
+
+// Forgot says whether a trace's facts were forgotten.
+func (s *Store) Forgot(trace attribution.TraceID) (bool, error) {
+	_, closer, err := s.db.Get(traceKey(keyForgot, trace))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, closer.Close()
+}
+
+// Outgoing is events that are about to be emitted for a trace.
+type Outgoing struct {
+	seq    uint64
+	Trace  attribution.TraceID
+	Events []Event
+}
+
+// Event is one of them; Start is the time at which its span began.
+type Event struct {
+	usage.Event
+	Start usage.Micros
+}
+
+// Outbox reads the oldest entries that hold about limit events.
+func (s *Store) Outbox(limit int) (out []Outgoing, err error) {
+	n := 0
+	errStop := errors.New("enough")
+	err = s.scan([]byte{keyOutbox}, func(key, value []byte) error {
+		if n >= limit {
+			return errStop
+		}
+		o, err := decodeOutgoing(key, value)
+		if err != nil {
+			return err
+		}
+		n += len(o.Events)
+		out = append(out, o)
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return out, err
+}
+
+func (o *Outgoing) encode() []byte {
+	b := append([]byte(nil), o.Trace[:]...)
+	for i := range o.Events {
+		b = binary.AppendVarint(b, int64(o.Events[i].Start))
+		b = o.Events[i].AppendBinary(b)
+	}
+	return b
+}
+
+func decodeOutgoing(key, value []byte) (o Outgoing, err error) {
+	if len(key) != 9 || len(value) < 16 {
+		return o, fmt.Errorf("outbox: %w", attribution.ErrCorrupt)
+	}
+	o.seq = binary.BigEndian.Uint64(key[1:])
+	o.Trace = attribution.TraceID(value[:16])
+	for value = value[16:]; len(value) > 0; {
+		start, n := binary.Varint(value)
+		if n <= 0 {
+			return o, fmt.Errorf("outbox: %w", attribution.ErrCorrupt)
+		}
+		e := Event{Start: usage.Micros(start)}
+		if value, err = usage.DecodeBinary(value[n:], &e.Event); err != nil {
+			return o, fmt.Errorf("outbox: %w", err)
+		}
+		o.Events = append(o.Events, e)
+	}
+	return o, nil
+}
+
+func (s *Store) scan(prefix []byte, each func(key, value []byte) error) (err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	for ok := iter.First(); ok; ok = iter.Next() {
+		if err := each(iter.Key(), iter.Value()); err != nil {
+			return err
+		}
+	}
+	return iter.Error()
+}
+
+// after is the first key that doesn't have the prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		end[i]++
+		if end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

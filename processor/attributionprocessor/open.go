@@ -1,0 +1,219 @@
+package attributionprocessor
+
+import (
+	"container/heap"
+	"sync"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// openTraceBytes is about what an open trace takes in memory.
+const openTraceBytes = 320
+
+// openTrace is a trace with facts that no settlement has looked at.
+type openTrace struct {
+	id          attribution.TraceID
+	first, last usage.Micros // arrivals
+	due         usage.Micros // when to look at it
+	at          int          // in the heap
+	version     uint32       // arrivals, to see whether one came meanwhile
+	inflight    int32        // arrivals that are being made durable
+	durable     bool         // the store knows that it is pending
+	again       bool         // it settled before
+	looked      bool         // it was looked at after its last arrival, and found incomplete
+}
+
+// openTraces are the traces to settle, soonest first.
+type openTraces struct {
+	grace, idle, wait usage.Micros
+	max               int
+
+	mu   sync.Mutex
+	byID map[attribution.TraceID]*openTrace
+	heap dueHeap
+}
+
+func newOpenTraces(c *Config) *openTraces {
+	return &openTraces{
+		grace: usage.Micros(c.Settle.Grace.Microseconds()), idle: usage.Micros(c.Settle.Idle.Microseconds()), wait: usage.Micros(c.Settle.MaxWait.Microseconds()),
+		max: int(c.MemoryLimit / openTraceBytes), byID: map[attribution.TraceID]*openTrace{},
+	}
+}
+
+func (o *openTraces) restore(id attribution.TraceID, first, now usage.Micros) {
+	t := &openTrace{id: id, first: first, last: now, due: now + o.grace, durable: true}
+	o.byID[id] = t
+	heap.Push(&o.heap, t)
+}
+
+// begin says that facts are about to be made durable, and marks the arrivals that must tell the store that their trace is pending.
+func (o *openTraces) begin(arrivals []tracestore.Arrival, now usage.Micros) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range arrivals {
+		t := o.byID[arrivals[i].Trace]
+		if t == nil {
+			t = &openTrace{id: arrivals[i].Trace, first: now, last: now, due: now + o.grace}
+			o.byID[t.id] = t
+			heap.Push(&o.heap, t)
+		}
+		t.version++
+		t.inflight++
+		arrivals[i].New = !t.durable
+	}
+}
+
+func (o *openTraces) end(arrivals []tracestore.Arrival, now usage.Micros, kept bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range arrivals {
+		t := o.byID[arrivals[i].Trace]
+		t.inflight--
+		if !kept {
+			continue
+		}
+		t.durable = true
+		t.last = max(t.last, now)
+		t.looked = false
+		o.schedule(t, min(t.last+o.grace, t.first+o.wait))
+	}
+}
+
+// wake looks again at traces because of what another one told.
+func (o *openTraces) wake(ids []attribution.TraceID, now usage.Micros) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, id := range ids {
+		if o.byID[id] != nil {
+			continue // it will be looked at
+		}
+		t := &openTrace{id: id, first: now - o.wait, last: now - o.idle, due: now, durable: true, again: true}
+		o.byID[id] = t
+		heap.Push(&o.heap, t)
+	}
+}
+
+func (o *openTraces) schedule(t *openTrace, due usage.Micros) {
+	t.due = due
+	heap.Fix(&o.heap, t.at)
+}
+
+// due gives traces to look at, at most n, with the version that they are looked at in. Beyond the limit of memory the next ones settle early.
+func (o *openTraces) due(now usage.Micros, n int) (looks []look) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var popped []*openTrace
+	for len(o.heap) > 0 && len(looks) < n {
+		t := o.heap[0]
+		excess := len(o.heap)+len(popped) > o.max
+		if t.due > now && !excess {
+			break
+		}
+		heap.Pop(&o.heap)
+		popped = append(popped, t)
+		if t.inflight > 0 && t.version == uint32(t.inflight) {
+			t.due = now + o.grace // nothing of it is durable yet
+			continue
+		}
+		looks = append(looks, look{trace: t.id, version: t.version, reason: o.reason(t, now, excess), again: t.again})
+		t.due = now + o.grace
+	}
+	for _, t := range popped {
+		heap.Push(&o.heap, t)
+	}
+	return looks
+}
+
+// look is a trace that is being looked at.
+type look struct {
+	trace   attribution.TraceID
+	version uint32
+	reason  string // why it settles even if it is incomplete; empty: it doesn't
+	again   bool
+}
+
+func (o *openTraces) reason(t *openTrace, now usage.Micros, excess bool) string {
+	switch {
+	case t.again && t.first <= now-o.wait && t.version == 0:
+		return "again"
+	case now >= t.first+o.wait:
+		return "max_wait"
+	case now >= t.last+o.idle:
+		return "idle"
+	case excess && t.due > now:
+		return "memory"
+	}
+	return ""
+}
+
+// postpone leaves an incomplete trace until it was quiet for long enough.
+func (o *openTraces) postpone(id attribution.TraceID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t := o.byID[id]; t != nil && t.inflight == 0 {
+		t.looked = true
+		o.schedule(t, min(t.last+o.idle, t.first+o.wait))
+	}
+}
+
+// settled closes the traces of a round under the lock, so that no arrival comes between the check that none did and commit, which records it.
+func (o *openTraces) settled(looks []look, now usage.Micros, commit func(pending []bool) error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	pending := make([]bool, len(looks))
+	for i, l := range looks {
+		t := o.byID[l.trace]
+		pending[i] = t == nil || t.version != l.version || t.inflight > 0
+	}
+	if err := commit(pending); err != nil {
+		return err
+	}
+	for i, l := range looks {
+		t := o.byID[l.trace]
+		switch {
+		case t == nil:
+		case pending[i]:
+			t.first, t.again = now, true
+			o.schedule(t, now+o.grace)
+		default:
+			heap.Remove(&o.heap, t.at)
+			delete(o.byID, l.trace)
+		}
+	}
+	return nil
+}
+
+func (o *openTraces) size() (n int, oldest usage.Micros) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n = len(o.byID); n > 100_000 {
+		return n, 0 // not worth a look at each under the lock
+	}
+	for _, t := range o.byID {
+		if oldest == 0 || t.first < oldest {
+			oldest = t.first
+		}
+	}
+	return n, oldest
+}
+
+type dueHeap []*openTrace
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].at, h[j].at = i, j }
+func (h *dueHeap) Push(x any) {
+	t := x.(*openTrace)
+	t.at = len(*h)
+	*h = append(*h, t)
+}
+
+func (h *dueHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return t
+}

@@ -1,0 +1,266 @@
+package attributionprocessor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+const (
+	roundTraces  = 512  // looked at in one round
+	roundEvents  = 4096 // emitted in one batch, about
+	maxLinkDepth = 16   // of links that are followed from trace to trace
+)
+
+// round emits what waits, settles what is due and forgets what is old. It says whether there is more to do at once.
+func (p *attributionProcessor) round(ctx context.Context) (more bool) {
+	sent, blocked := p.emit(ctx)
+	if blocked {
+		return false // the outbox would only grow
+	}
+	settled, err := p.settle(ctx)
+	if err != nil {
+		p.logger.Error("traces could not be settled: they are kept and tried again", zap.Error(err))
+		return false
+	}
+	p.expire()
+	return sent || settled
+}
+
+type outcome struct {
+	settlement tracestore.Settlement
+	tally      attribution.Tally
+	reason     string
+	skip       bool // incomplete: not yet
+	late       bool // its facts were forgotten before
+}
+
+// settle looks at the traces that are due.
+func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error) {
+	now := usage.MicrosOf(p.now())
+	looks := p.traces.due(now, roundTraces)
+	if len(looks) == 0 {
+		return false, nil
+	}
+	outcomes := make([]outcome, len(looks))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range looks {
+		g.Go(func() (err error) {
+			outcomes[i], err = p.decide(looks[i], now)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	var done []look
+	var kept []outcome
+	for i := range outcomes {
+		if outcomes[i].skip {
+			p.traces.postpone(looks[i].trace)
+			continue
+		}
+		done, kept = append(done, looks[i]), append(kept, outcomes[i])
+	}
+	if len(done) == 0 {
+		return len(looks) == roundTraces, nil
+	}
+	settlements := make([]tracestore.Settlement, len(kept))
+	err = p.traces.settled(done, now, func(pending []bool) error {
+		for i := range kept {
+			settlements[i] = kept[i].settlement
+			settlements[i].Pending = pending[i]
+		}
+		return p.store.Settle(settlements)
+	})
+	if err != nil {
+		return false, err
+	}
+	if err := p.store.Sync(); err != nil {
+		return false, err
+	}
+	for i := range kept {
+		p.traces.wake(kept[i].settlement.Wake, now)
+		p.count(ctx, &kept[i])
+	}
+	return true, nil
+}
+
+// decide is a trace's settlement, from what the store knows alone.
+func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err error) {
+	facts, arrivals, err := p.store.Facts(l.trace)
+	if err != nil {
+		return o, err
+	}
+	o.reason = l.reason
+	if l.reason == "" {
+		if !attribution.Complete(facts) {
+			return outcome{skip: true}, nil
+		}
+		o.reason = "complete"
+	}
+	before, settled, err := p.store.Emitted(l.trace)
+	if err != nil {
+		return o, err
+	}
+	decision := attribution.Decide(facts, p.neighbours())
+	if settled == 0 && len(decision.Events) > 0 {
+		if o.late, err = p.store.Forgot(l.trace); err != nil {
+			return o, err
+		}
+	}
+	if o.late {
+		for i := range decision.Events {
+			decision.Events[i].Event.AddFlag(usage.FlagLateUnmatched)
+		}
+	}
+	starts := make(map[string]usage.Micros, len(decision.Events))
+	for i := range decision.Events {
+		starts[decision.Events[i].Event.SpanID] = decision.Events[i].Start
+	}
+	events, after := attribution.Revise(before, decision.Events)
+	o.tally = decision.Tally
+	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Emitted: after, Links: linksOf(facts)}
+	for _, e := range events {
+		start, ok := starts[e.SpanID]
+		if !ok || start > e.Timestamp {
+			start = e.Timestamp
+		}
+		o.settlement.Events = append(o.settlement.Events, tracestore.Event{Event: e, Start: start})
+	}
+	if settled == 0 || len(events) > 0 {
+		if o.settlement.Wake, err = p.store.Waiting(l.trace); err != nil {
+			return o, err
+		}
+	}
+	if unique := len(decision.Spans); arrivals > 4 && unique*2 < len(facts) {
+		for i := range decision.Spans {
+			o.settlement.Compact = append(o.settlement.Compact, *decision.Spans[i].Fact)
+		}
+	}
+	return o, nil
+}
+
+func linksOf(facts []attribution.Fact) (traces []attribution.TraceID) {
+	for i := range facts {
+		for _, l := range facts[i].Links {
+			if l.Trace != facts[i].Trace {
+				traces = append(traces, l.Trace)
+			}
+		}
+	}
+	slices.SortFunc(traces, func(a, b attribution.TraceID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(traces)
+}
+
+// neighbours resolves links through the store, as deep as they go; one that leads back is not followed.
+func (p *attributionProcessor) neighbours() attribution.Neighbours {
+	open := map[attribution.TraceID]bool{}
+	facts := map[attribution.TraceID][]attribution.Fact{}
+	var near attribution.Neighbours
+	near = func(place attribution.Place) (attribution.Linked, bool) {
+		if open[place.Trace] || len(open) >= maxLinkDepth {
+			return attribution.Linked{}, false
+		}
+		open[place.Trace] = true
+		defer delete(open, place.Trace)
+		linked, ok := facts[place.Trace]
+		if !ok {
+			var err error
+			if linked, _, err = p.store.Facts(place.Trace); err != nil {
+				p.logger.Error("a linked trace can't be read: usage that belongs to it may stay unattributed until it can", zap.Stringer("trace_id", place.Trace), zap.Error(err))
+				return attribution.Linked{}, false
+			}
+			facts[place.Trace] = linked
+		}
+		return attribution.Identify(linked, place.Span, near)
+	}
+	return near
+}
+
+func (p *attributionProcessor) count(ctx context.Context, o *outcome) {
+	t := p.telemetry
+	t.UsageboxAttributionSettled.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", o.reason)))
+	corrections, late := 0, 0
+	for i := range o.settlement.Events {
+		e := &o.settlement.Events[i].Event
+		if e.Kind != usage.KindUsage {
+			corrections++
+		}
+		if o.late {
+			late++
+		}
+		for _, dimension := range p.values.add(e) {
+			t.UsageboxAttributionValuesExceeded.Add(ctx, 1, metric.WithAttributes(attribute.String("dimension", dimension)))
+			p.logger.Warn("a dimension has more values in an hour than max_values: every value is kept, but queries by it will be slow; is an id in it?",
+				zap.String("dimension", dimension), zap.Int("max_values", p.config.MaxValues))
+		}
+	}
+	p.outbox.Add(int64(len(o.settlement.Events)))
+	t.UsageboxAttributionCorrections.Add(ctx, int64(corrections))
+	t.UsageboxAttributionLateUnmatched.Add(ctx, int64(late))
+	if len(o.settlement.Events) == 0 {
+		return // it was looked at before, and nothing changed
+	}
+	for dialect, n := range o.tally.Calls {
+		t.UsageboxAttributionCalls.Add(ctx, int64(n), metric.WithAttributes(attribute.String("dialect", dialect)))
+	}
+	t.UsageboxAttributionDoubles.Add(ctx, int64(o.tally.Doubles))
+	t.UsageboxAttributionWrappers.Add(ctx, int64(o.tally.Wrappers))
+	t.UsageboxAttributionAggregates.Add(ctx, int64(o.tally.Aggregates))
+	t.UsageboxAttributionUsageMissing.Add(ctx, int64(o.tally.UsageMissing))
+	t.UsageboxAttributionUnattributed.Add(ctx, int64(o.tally.Unattributed))
+	t.UsageboxAttributionUnknownDialect.Add(ctx, int64(o.tally.Unknown))
+	t.UsageboxAttributionSampled.Add(ctx, int64(o.tally.Sampled))
+	t.UsageboxAttributionInvalid.Add(ctx, int64(o.tally.Invalid))
+	t.UsageboxAttributionFailedAttempts.Add(ctx, int64(o.tally.Failed))
+}
+
+const (
+	expireEvery  = time.Minute
+	expireTraces = 10_000
+	markLife     = 10 // times the retention that a forgotten trace is known as such
+)
+
+// expire forgets the facts of old traces, and of the oldest ones when the directory is too large.
+func (p *attributionProcessor) expire() {
+	now := p.now()
+	if now.Before(p.expireAt) {
+		return
+	}
+	p.expireAt = now.Add(expireEvery)
+	at := usage.MicrosOf(now)
+	before, marks := usage.MicrosOf(now.Add(-p.config.Retention)), usage.MicrosOf(now.Add(-markLife*p.config.Retention))
+	forgotten, err := p.store.Expire(before, expireTraces, at, marks)
+	if err == nil && p.store.DiskBytes() > p.config.MaxDisk {
+		var more int
+		more, err = p.store.Expire(at+usage.MicrosPerHour, expireTraces, at, marks)
+		forgotten += more
+		p.full.Store(more == 0)
+		p.expireAt = now.Add(expireEvery / 60)
+	} else {
+		p.full.Store(false)
+	}
+	oldest, oldestErr := p.store.OldestSettled()
+	p.oldest.Store(int64(oldest))
+	if err = errors.Join(err, oldestErr); err != nil {
+		p.logger.Error("old traces could not be forgotten: tried again in a minute", zap.Error(err))
+		return
+	}
+	if forgotten >= expireTraces {
+		p.expireAt = now
+	}
+}

@@ -1,0 +1,40 @@
+package attributionprocessor
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+func (p *attributionProcessor) registerGauges() error {
+	t := p.telemetry
+	store, traces := p.store, p.traces
+	for _, g := range [...]struct {
+		register func(metric.Int64Callback) error
+		value    func() int64
+	}{
+		{t.RegisterUsageboxAttributionFactsSizeCallback, store.DiskBytes},
+		{t.RegisterUsageboxAttributionOpenTracesCallback, func() int64 { n, _ := traces.size(); return int64(n) }},
+		{t.RegisterUsageboxAttributionOldestOpenCallback, func() int64 { _, oldest := traces.size(); return p.age(oldest) }},
+		{t.RegisterUsageboxAttributionOldestFactsCallback, func() int64 { return p.age(usage.Micros(p.oldest.Load())) }},
+		{t.RegisterUsageboxAttributionOutboxCallback, p.outbox.Load},
+	} {
+		if err := g.register(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(g.value())
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// age is how many seconds ago a time was; 0 for none.
+func (p *attributionProcessor) age(at usage.Micros) int64 {
+	if at == 0 {
+		return 0
+	}
+	return max(0, int64((usage.MicrosOf(p.now())-at)/1_000_000))
+}
