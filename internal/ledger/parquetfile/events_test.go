@@ -209,3 +209,25 @@ func load(n int) []usage.Event {
 	Sort(events)
 	return events
 }
+
+func TestACustomersEventsAreReadAlone(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		events := anyEvents(rt)
+		f := opened(t, written(t, rapid.IntRange(1, 20).Draw(rt, "rows per group"), events))
+		for _, customer := range []string{"acme", "globex", usage.Unattributed, "", "zzzz"} {
+			var want []usage.Event
+			for _, e := range events {
+				if e.Customer == customer {
+					want = append(want, e)
+				}
+			}
+			r := f.Customer(customer)
+			got, err := readAll(r)
+			r.Close()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			mustEqual(rt, want, got)
+		}
+	})
+}

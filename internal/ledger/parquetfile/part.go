@@ -43,6 +43,9 @@ func (w *PartWriter) Write(e *usage.Event) error {
 	return w.totals.Add(e)
 }
 
+// Rollups are the sums of what was written so far, as they are in the rollups file.
+func (w *PartWriter) Rollups() []RollupRow { return w.rollup.Rows() }
+
 // Rows is how many rows of events were written.
 func (w *PartWriter) Rows() int64 { return w.events.Rows() }
 
