@@ -1,0 +1,95 @@
+// Program otelcol-usagebox is an OpenTelemetry Collector that meters the usage of AI agents.
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/provider/envprovider"
+	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
+	"go.opentelemetry.io/collector/confmap/provider/httpprovider"
+	"go.opentelemetry.io/collector/confmap/provider/httpsprovider"
+	"go.opentelemetry.io/collector/confmap/provider/yamlprovider"
+	"go.opentelemetry.io/collector/otelcol"
+)
+
+//go:embed default.yaml
+var defaultConfig string
+
+const version = "0.1.0"
+
+func main() {
+	cmd := newCommand()
+	cmd.SetArgs(withDefaultConfig(cmd, os.Args[1:]))
+	if err := cmd.Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "error: "+explain(err))
+		os.Exit(1)
+	}
+}
+
+func newCommand() *cobra.Command {
+	cmd := otelcol.NewCommand(settings())
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.Short = "Meters what AI agents use: spans and posted events in, an exact ledger out"
+	cmd.AddCommand(&cobra.Command{
+		Use:   "default-config",
+		Short: "Print the configuration that runs without --config",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(cmd.OutOrStdout(), defaultConfig)
+			return err
+		},
+	})
+	cmd.AddCommand(ownCommands()...)
+	for _, sub := range cmd.Commands() {
+		sub.SilenceErrors, sub.SilenceUsage = true, true
+	}
+	return cmd
+}
+
+// withDefaultConfig adds the embedded configuration where a command needs one and none is given.
+func withDefaultConfig(cmd *cobra.Command, args []string) []string {
+	target, _, err := cmd.Find(args)
+	if err != nil {
+		return args
+	}
+	switch target.Name() {
+	case cmd.Name(), "validate", "print-config":
+	default:
+		return args
+	}
+	for _, a := range args {
+		switch {
+		case a == "--config", a == "-h", a == "--help", a == "-v", a == "--version", len(a) > 9 && a[:9] == "--config=":
+			return args
+		}
+	}
+	return append(args, "--config=yaml:"+defaultConfig)
+}
+
+func settings() otelcol.CollectorSettings {
+	return otelcol.CollectorSettings{
+		BuildInfo: component.BuildInfo{
+			Command:     "otelcol-usagebox",
+			Description: "OpenTelemetry Collector that meters the usage of AI agents",
+			Version:     version,
+		},
+		Factories: components,
+		ConfigProviderSettings: otelcol.ConfigProviderSettings{
+			ResolverSettings: confmap.ResolverSettings{
+				ProviderFactories: []confmap.ProviderFactory{
+					envprovider.NewFactory(),
+					fileprovider.NewFactory(),
+					httpprovider.NewFactory(),
+					httpsprovider.NewFactory(),
+					yamlprovider.NewFactory(),
+				},
+				ConverterFactories: []confmap.ConverterFactory{newBanner()},
+			},
+		},
+	}
+}

@@ -1,0 +1,30 @@
+package dedupeprocessor
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/processor"
+
+	"github.com/usagebox/otelcol-usagebox/processor/dedupeprocessor/internal/metadata"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// NewFactory makes the factory of the dedupe processor.
+func NewFactory() processor.Factory {
+	return processor.NewFactory(
+		metadata.Type,
+		createDefaultConfig,
+		processor.WithLogs(createLogs, metadata.LogsStability),
+	)
+}
+
+func createLogs(_ context.Context, set processor.Settings, cfg component.Config, next consumer.Logs) (processor.Logs, error) {
+	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &dedupe{config: cfg.(*Config), next: next, logger: set.Logger, telemetry: telemetry, now: time.Now, flights: map[usage.Key]*flight{}}, nil
+}
