@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -145,17 +146,11 @@ func (l *Ledger) commit(group []*request) error {
 		return err
 	}
 	g := newGroup(l, s)
-	defer g.batch.Close()
-	for _, r := range group {
-		if err := g.judge(r); err != nil {
-			return fmt.Errorf("nothing was taken, send again: %w", err)
-		}
-	}
-	if err := g.write(); err != nil {
-		return fmt.Errorf("nothing was taken, send again: %w", err)
+	if err := g.fill(group); err != nil {
+		return fmt.Errorf("nothing was taken, send again: %w", errors.Join(err, g.batch.Close()))
 	}
 	if g.batch.Empty() {
-		return nil
+		return g.batch.Close()
 	}
 	start := time.Now()
 	if err := s.store.commit(g.batch); err != nil {
@@ -164,6 +159,15 @@ func (l *Ledger) commit(group []*request) error {
 	l.o.Observer.Synced(time.Since(start))
 	g.remember()
 	return nil
+}
+
+func (g *group) fill(requests []*request) error {
+	for _, r := range requests {
+		if err := g.judge(r); err != nil {
+			return err
+		}
+	}
+	return g.write()
 }
 
 // checkRoom turns events away while there is room to make parts of those that are there.

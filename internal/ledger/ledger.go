@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
@@ -19,7 +19,8 @@ type Ledger struct {
 	o     Options
 	paths paths
 	lock  *dirlock.Lock // nil on file systems other than the operating system's
-	store *pebble.Lock
+
+	caches *caches
 
 	queue chan *request // to the committer
 
@@ -49,7 +50,7 @@ func Open(o Options) (*Ledger, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: o.Directory, writer: o.WriterID}, queue: make(chan *request, queued), closing: make(chan struct{})}
+	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool)}, queue: make(chan *request, queued), closing: make(chan struct{})}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
@@ -74,9 +75,7 @@ func (l *Ledger) open() (err error) {
 	if err := l.checkDirectory(); err != nil {
 		return err
 	}
-	if l.store, err = pebble.LockDirectory(l.paths.store(), l.o.FS); err != nil {
-		return fmt.Errorf("lock the ledger's store %s: %w", l.paths.store(), err)
-	}
+	l.caches = newCaches(l.o.CacheBytes)
 	l.state, err = l.openState()
 	return err
 }
@@ -112,9 +111,9 @@ func (l *Ledger) release() (err error) {
 	if s != nil {
 		err = errors.Join(err, s.store.close())
 	}
-	if l.store != nil {
-		err = errors.Join(err, l.store.Close())
-		l.store = nil
+	if l.caches != nil {
+		l.caches.release()
+		l.caches = nil
 	}
 	return errors.Join(err, l.lock.Release())
 }

@@ -43,6 +43,9 @@ type Options struct {
 
 	// Manual leaves parts and seals to calls of Flush and Seal; nothing runs by itself.
 	Manual bool
+
+	sabotage sabotage // of tests
+	memTable uint64   // bytes of the store's memtable; 0 is memTableBytes
 }
 
 func (o *Options) setDefaults() error {

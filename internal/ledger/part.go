@@ -29,9 +29,8 @@ type part struct {
 // update makes one change of the maintainer's records durable.
 func (s *state) update(fill func(b *pebble.Batch) error) error {
 	b := s.store.db.NewBatch()
-	defer b.Close()
 	if err := fill(b); err != nil {
-		return err
+		return errors.Join(err, b.Close())
 	}
 	return s.store.commit(b)
 }

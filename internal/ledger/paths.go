@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -31,6 +32,8 @@ type paths struct {
 	fs     FS
 	dir    string
 	writer string
+
+	durable map[string]bool // folders that this process knows to survive a power cut; used by the maintainer alone
 }
 
 func (p paths) join(elem ...string) string { return p.fs.PathJoin(elem...) }
@@ -62,32 +65,53 @@ func (p paths) day(day int64) string {
 	return p.join(p.dir, treeRefused, "date="+date.Format("2006-01-02"), "writer="+p.writer)
 }
 
-// makeFolder makes a folder, and its parents where they are missing, so that they survive a power cut.
+// makeFolder makes a folder below the ledger's directory, and its parents where they are missing, so that they survive a power
+// cut: also when an earlier attempt made them and could not sync.
 func (p paths) makeFolder(dir string) error {
-	var missing []string
-	for d := dir; ; d = p.fs.PathDir(d) {
-		if _, err := p.fs.Stat(d); err == nil {
-			break
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		missing = append(missing, d)
-		if parent := p.fs.PathDir(d); parent == d || parent == "." {
-			break
-		}
+	there, err := p.exists(dir)
+	if err != nil {
+		return err
 	}
-	if len(missing) == 0 {
+	if there && p.durable[dir] {
 		return nil
 	}
 	if err := p.fs.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, d := range missing {
+	if len(p.durable) > maxDurable {
+		clear(p.durable)
+	}
+	var chain []string
+	for d := dir; d != p.dir && !(there && p.durable[d]); d = p.fs.PathDir(d) {
+		chain = append(chain, d)
+	}
+	for _, d := range slices.Backward(chain) { // from the top, so that a folder which is remembered hangs on none that is not
 		if err := p.sync(p.fs.PathDir(d)); err != nil {
 			return err
 		}
+		p.durable[d] = true
 	}
 	return nil
+}
+
+// maxDurable bounds how many folders are remembered.
+const maxDurable = 10_000
+
+// makeRoot makes the ledger's directory. Of the folders above it those that can't be opened are somebody else's care.
+func (p paths) makeRoot() error {
+	if err := p.fs.MkdirAll(p.dir, 0o755); err != nil {
+		return err
+	}
+	for d := p.dir; ; {
+		parent := p.fs.PathDir(d)
+		if err := p.sync(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		if parent == d || parent == "." || parent == "/" {
+			return nil
+		}
+		d = parent
+	}
 }
 
 // sync makes what happened in a folder survive a power cut.

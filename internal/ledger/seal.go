@@ -240,7 +240,7 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 		if err := l.o.FS.RemoveAll(stage); err != nil {
 			return nil, err
 		}
-		if err := l.paths.makeFolder(stage); err != nil {
+		if err := l.o.FS.MkdirAll(stage, 0o755); err != nil {
 			return nil, err
 		}
 		file, err := l.o.FS.Create(l.paths.join(stage, seal.Name+extension), vfs.WriteCategoryUnspecified)

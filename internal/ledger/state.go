@@ -67,7 +67,11 @@ func (h *hour) idle() bool {
 // checkDirectory makes the writer's state, or finds it there.
 func (l *Ledger) checkDirectory() error {
 	p := l.paths
-	if err := p.makeFolder(p.state()); err != nil {
+	err := p.makeRoot()
+	if err == nil {
+		err = p.makeFolder(p.state())
+	}
+	if err != nil {
 		return fmt.Errorf("the ledger's directory %s can't be used: %w", p.dir, err)
 	}
 	there, err := p.exists(p.store())
@@ -114,7 +118,7 @@ func (l *Ledger) findParts() (string, error) {
 
 // openState opens the store, reads what is open, and finishes what was begun.
 func (l *Ledger) openState() (*state, error) {
-	store, err := openStore(l.o.FS, l.paths.store(), l.store, l.o.CacheBytes, l.o.Logger)
+	store, err := openStore(l.paths.store(), l.caches, &l.o)
 	if err != nil {
 		return nil, err
 	}
@@ -174,12 +178,7 @@ func (s *state) checkVersion() error {
 	if version == stateVersion {
 		return nil
 	}
-	b := s.store.db.NewBatch()
-	defer b.Close()
-	if err := setNumber(b, metaVersion, stateVersion); err != nil {
-		return err
-	}
-	return s.store.commit(b)
+	return s.update(func(b *pebble.Batch) error { return setNumber(b, metaVersion, stateVersion) })
 }
 
 // loadHours reads the records of all hours and keeps those that are not idle.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -23,11 +25,14 @@ type store struct {
 	db     *pebble.DB
 	logger *zap.Logger
 
+	caches *caches
+	write  *pebble.WriteOptions
 	failed chan struct{} // closed by fail
 
-	mu    sync.Mutex // guards what follows
-	err   error      // why it failed
-	fence fence
+	mu     sync.Mutex // guards what follows
+	err    error      // why it failed
+	wedged bool       // work in it was ended where it stood: it can't be closed
+	fence  fence
 }
 
 // fence is how far the store's access to the disk is cut.
@@ -36,7 +41,7 @@ type fence int
 const (
 	fenceOpen  fence = iota
 	fenceError       // every operation fails
-	fenceExit        // every operation ends the goroutine that asks for it
+	fencePark        // every operation ends the goroutine that asks for it
 )
 
 const (
@@ -46,16 +51,38 @@ const (
 	filterBitsPerID = 10
 )
 
-func openStore(fs vfs.FS, dir string, lock *pebble.Lock, cacheBytes int64, logger *zap.Logger) (s *store, err error) {
-	s = &store{logger: logger, failed: make(chan struct{})}
-	cache := pebble.NewCache(cacheBytes)
-	defer cache.Unref()
+// caches outlive the openings of a store. Pebble's work in the background of an opening that failed may still use them.
+type caches struct {
+	blocks *pebble.Cache
+	files  *pebble.FileCache
+	left   atomic.Bool // a store could not be closed: what runs in it may still use them
+}
+
+const cachedFiles = 1000
+
+func newCaches(bytes int64) *caches {
+	return &caches{blocks: pebble.NewCache(bytes), files: pebble.NewFileCache(runtime.GOMAXPROCS(0), cachedFiles)}
+}
+
+func (c *caches) release() {
+	if c.left.Load() {
+		return
+	}
+	c.files.Unref()
+	c.blocks.Unref()
+}
+
+func openStore(dir string, c *caches, o *Options) (*store, error) {
+	s := &store{logger: o.Logger, caches: c, failed: make(chan struct{}), write: pebble.Sync}
+	if o.sabotage == ackBeforeSync {
+		s.write = pebble.NoSync
+	}
 	options := &pebble.Options{
-		FS:                          errorfs.Wrap(fs, errorfs.InjectorFunc(s.injectFence)),
-		Lock:                        lock,
-		Cache:                       cache,
+		FS:                          storeFS{errorfs.Wrap(o.FS, errorfs.InjectorFunc(s.injectFence)), s},
+		Cache:                       c.blocks,
+		FileCache:                   c.files,
 		FormatMajorVersion:          pebble.FormatValueSeparation,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                cmp.Or(o.memTable, memTableBytes),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		Logger:                      storeLogger{s},
@@ -67,16 +94,62 @@ func openStore(fs vfs.FS, dir string, lock *pebble.Lock, cacheBytes int64, logge
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBitsPerID)
 	}
-	err = s.guard(func() (err error) {
+	err := s.guard(func() (err error) {
+		if err := replayLog(dir, *options); err != nil {
+			return err
+		}
 		s.db, err = pebble.Open(dir, options)
 		return err
 	})
 	if err != nil {
 		s.fail(err)
-		s.cut(fenceExit)
+		s.cut(fencePark)
 		return nil, fmt.Errorf("open the ledger's store %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+// replayLog opens the store once with nothing in the background, and closes it, so that its log is empty afterwards. Opening one with a log to
+// replay starts work in the background before it can still fail, and frees under that work what it uses.
+func replayLog(dir string, options pebble.Options) error {
+	options.DisableAutomaticCompactions = true
+	options.DisableTableStats = true
+	db, err := pebble.Open(dir, &options)
+	if err != nil {
+		return err
+	}
+	return db.Close()
+}
+
+// storeFS is the disk as Pebble sees it. It leaves out Pebble's own lock: the writer's state has one owner already, and the lock of an opening that
+// failed can't be had back.
+type storeFS struct {
+	vfs.FS
+	s *store
+}
+
+func (storeFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+func (fs storeFS) OpenDir(name string) (vfs.File, error) {
+	dir, err := fs.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return storeFolderFile{dir, fs.s}, nil
+}
+
+// storeFolderFile is a folder to be synced. Where that fails Pebble ends the process.
+type storeFolderFile struct {
+	vfs.File
+	s *store
+}
+
+func (f storeFolderFile) Sync() error {
+	if err := f.File.Sync(); err != nil {
+		f.s.wedge(fmt.Errorf("sync the store's folder: %w", err))
+		park()
+	}
+	return nil
 }
 
 // injectFence stands before every operation on the disk.
@@ -87,11 +160,15 @@ func (s *store) injectFence(errorfs.Op) error {
 	switch fence {
 	case fenceError:
 		return ErrBroken
-	case fenceExit:
-		runtime.Goexit()
+	case fencePark:
+		park()
 	}
 	return nil
 }
+
+// park holds a goroutine of Pebble's for ever: where it stands it can neither go on nor return, and to end it would unlock what it doesn't hold. It
+// costs its stack and what that holds on to, once for each failure of the disk.
+func park() { select {} }
 
 func (s *store) cut(f fence) {
 	s.mu.Lock()
@@ -111,6 +188,14 @@ func (s *store) fail(err error) {
 	close(s.failed)
 }
 
+func (s *store) wedge(err error) {
+	s.fail(err)
+	s.mu.Lock()
+	s.wedged = true
+	s.mu.Unlock()
+	s.caches.left.Store(true)
+}
+
 // failure is why the store failed, nil when it has not.
 func (s *store) failure() error {
 	s.mu.Lock()
@@ -118,8 +203,8 @@ func (s *store) failure() error {
 	return s.err
 }
 
-// guard runs f in a goroutine of its own, because Pebble ends the process, or here the goroutine, when a write to its
-// log fails, and may wait for ever for one that ended.
+// guard runs f in a goroutine of its own, because Pebble ends the process, or here holds the goroutine, when a write to its
+// log fails.
 func (s *store) guard(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -149,6 +234,13 @@ func (s *store) close() error {
 	if s.failure() == nil {
 		return s.guard(s.db.Close)
 	}
+	s.mu.Lock()
+	wedged := s.wedged
+	s.mu.Unlock()
+	if wedged {
+		s.cut(fencePark)
+		return nil
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -160,19 +252,22 @@ func (s *store) close() error {
 	select {
 	case <-done:
 	case <-timeout.C:
+		s.caches.left.Store(true)
 		s.logger.Warn("the ledger's failed store could not be closed: it is left behind, its access to the disk is cut")
 	}
-	s.cut(fenceExit)
+	s.cut(fencePark)
 	return nil
 }
 
-// commit makes b durable. After an error of it nothing is known of b; the store is over.
+// commit makes b durable and closes it. After an error of it nothing is known of b; the store is over, and b is left to whatever of it
+// still runs.
 func (s *store) commit(b *pebble.Batch) error {
-	err := s.guard(func() error { return b.Commit(pebble.Sync) })
+	err := s.guard(func() error { return b.Commit(s.write) })
 	if err != nil {
 		s.fail(err)
+		return err
 	}
-	return err
+	return b.Close()
 }
 
 // get reads a value into a copy; ok is false when there is none.
@@ -289,5 +384,5 @@ func (l storeLogger) Errorf(format string, args ...any) {
 // Fatalf is called where Pebble can't go on. It must not return.
 func (l storeLogger) Fatalf(format string, args ...any) {
 	l.s.fail(fmt.Errorf(format, args...))
-	runtime.Goexit()
+	park()
 }

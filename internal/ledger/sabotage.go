@@ -1,0 +1,22 @@
+package ledger
+
+// sabotage is a bug that the simulation plants, to show that it would be found. It is 0 outside of tests.
+type sabotage int
+
+const (
+	_                  sabotage = iota
+	ackBeforeSync               // answers before the fsync
+	skipFolderSync              // a folder is not synced after a file appeared in it
+	skipFileSync                // a file appears without an fsync
+	doneBeforeMade              // a part is recorded as done before its files appear
+	sealBeforeExchange          // a seal is recorded before the folders are exchanged
+	lateNotRolledUp             // late events enter events/, but no part after
+	forgetSealedIDs             // ids of sealed hours are not looked up
+	sealTakesAll                // a seal removes from the store what came after it was planned
+	retractTwice                // what was retracted can be retracted again
+	answerFailure               // a failed commit is answered as if it were durable
+	reuseNames                  // parts are named by their place in the hour
+	forgetWaiting               // what waits for an event is not applied when it comes
+	totalsWithPlan              // totals change when a part is planned, again when it is planned again
+	sabotages
+)
