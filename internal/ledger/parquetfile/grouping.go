@@ -1,6 +1,7 @@
 package parquetfile
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,6 +57,38 @@ func NewGrouping(dimensions []string) (*Grouping, error) {
 	}
 	g.table = rollupTable(g.extra)
 	return g, nil
+}
+
+// Dimensions are the names that NewGrouping makes g from.
+func (g *Grouping) Dimensions() []string {
+	names := make([]string, 0, len(DefaultDimensions)+len(g.extra))
+	for i, name := range DefaultDimensions {
+		if !g.off[i] {
+			names = append(names, name)
+		}
+	}
+	return append(names, g.extra...)
+}
+
+// Columns are the names of the columns that follow the default ones.
+func (g *Grouping) Columns() []string {
+	names := make([]string, len(g.extra))
+	for i, name := range g.extra {
+		names[i] = columnOf(name)
+	}
+	return names
+}
+
+func columnOf(dimension string) string {
+	return strings.Replace(dimension, DimensionPrefix, "dimension_", 1)
+}
+
+func (g *Grouping) text() string {
+	text, err := json.Marshal(g.Dimensions())
+	if err != nil { // strings can't fail
+		panic(err)
+	}
+	return string(text)
 }
 
 func (g *Grouping) dimension(i int, value string) string {

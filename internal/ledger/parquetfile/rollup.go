@@ -195,42 +195,66 @@ var rollupColumns = []column{
 func rollupTable(extra []string) table {
 	columns := slices.Clone(rollupColumns)
 	for _, name := range extra {
-		columns = append(columns, nullable(strings.Replace(name, DimensionPrefix, "dimension_", 1), text))
+		columns = append(columns, nullable(columnOf(name), text))
 	}
 	return newTable(Rollups, columns)
 }
 
 var defaultGrouping = &Grouping{table: rollupTable(nil)}
 
-// WriteRollups writes a whole rollups file of rows that a Rollup of g has given; a nil g is DefaultGrouping.
-func WriteRollups(out io.Writer, g *Grouping, rows []RollupRow) error {
+// RollupWriter writes a rollups file row by row.
+type RollupWriter struct {
+	t *tableWriter
+	g *Grouping
+}
+
+// NewRollupWriter writes rows that a Rollup of g has given, in any order; a nil g is DefaultGrouping.
+func NewRollupWriter(out io.Writer, g *Grouping) *RollupWriter {
 	if g == nil {
 		g = DefaultGrouping()
 	}
-	t := newTableWriter(out, g.table, RowsPerGroup, "customer", "hour_start", "meter")
+	t := newTableWriter(out, g.table, RowsPerGroup)
+	t.w.SetKeyValueMetadata(dimensionsKey, g.text())
+	return &RollupWriter{t, g}
+}
+
+// Write adds a row.
+func (w *RollupWriter) Write(r *RollupRow) error {
+	t := w.t
+	if len(r.Extra) != len(w.g.extra) {
+		return fmt.Errorf("a rollup by %d dimensions more than the default is written to a file of %d", len(r.Extra), len(w.g.extra))
+	}
+	t.int64(0, int64(r.HourStart))
+	t.text(1, r.Customer)
+	for leaf, s := range [...]string{r.Feature, r.Step, r.Agent, r.Operation, r.Provider, r.Model} {
+		t.optionalText(2+leaf, s)
+	}
+	t.text(8, r.Meter)
+	t.text(9, r.Unit)
+	t.optionalText(10, r.Currency)
+	t.optionalText(11, r.PriceCurrency)
+	t.int128(12, r.Quantity)
+	t.optionalInt128(13, r.Cost.Amount, r.Cost.Known)
+	t.optionalInt128(14, r.Price.Amount, r.Price.Known)
+	for leaf, v := range [...]int64{r.Events, r.UncostedEvents, r.UnpricedEvents, int64(r.FirstAt), int64(r.LastAt)} {
+		t.int64(15+leaf, v)
+	}
+	for i, s := range r.Extra {
+		t.optionalText(len(rollupColumns)+i, s)
+	}
+	return t.endRow(true)
+}
+
+// Close writes what is left and the footer.
+func (w *RollupWriter) Close() error { return w.t.close() }
+
+// WriteRollups writes a whole rollups file.
+func WriteRollups(out io.Writer, g *Grouping, rows []RollupRow) error {
+	w := NewRollupWriter(out, g)
 	for i := range rows {
-		r := &rows[i]
-		t.int64(0, int64(r.HourStart))
-		t.text(1, r.Customer)
-		for leaf, s := range [...]string{r.Feature, r.Step, r.Agent, r.Operation, r.Provider, r.Model} {
-			t.optionalText(2+leaf, s)
-		}
-		t.text(8, r.Meter)
-		t.text(9, r.Unit)
-		t.optionalText(10, r.Currency)
-		t.optionalText(11, r.PriceCurrency)
-		t.int128(12, r.Quantity)
-		t.optionalInt128(13, r.Cost.Amount, r.Cost.Known)
-		t.optionalInt128(14, r.Price.Amount, r.Price.Known)
-		for leaf, v := range [...]int64{r.Events, r.UncostedEvents, r.UnpricedEvents, int64(r.FirstAt), int64(r.LastAt)} {
-			t.int64(15+leaf, v)
-		}
-		for j := range g.extra {
-			t.optionalText(len(rollupColumns)+j, r.Extra[j])
-		}
-		if err := t.endRow(true); err != nil {
+		if err := w.Write(&rows[i]); err != nil {
 			return err
 		}
 	}
-	return t.close()
+	return w.Close()
 }

@@ -225,30 +225,46 @@ var runTable = func() table {
 
 const runSumLeaf = 8
 
-// WriteRuns writes a whole runs file of rows that RunSums has given.
+// RunWriter writes a runs file row by row.
+type RunWriter struct{ t *tableWriter }
+
+// NewRunWriter writes rows that RunSums has given, in any order.
+func NewRunWriter(out io.Writer) *RunWriter {
+	return &RunWriter{newTableWriter(out, runTable, RowsPerGroup)}
+}
+
+// Write adds a row.
+func (w *RunWriter) Write(r *RunRow) error {
+	t := w.t
+	t.text(0, r.RunID)
+	t.text(1, r.Customer)
+	t.optionalText(2, r.UserID)
+	t.optionalText(3, r.Feature)
+	t.optionalText(4, r.Agent)
+	t.optionalInt64(5, int64(r.StartedAt), r.Timed)
+	t.optionalInt64(6, int64(r.EndedAt), r.Timed)
+	t.optionalText(7, r.Status)
+	for i, sum := range r.Sums {
+		t.int128(runSumLeaf+i, sum)
+	}
+	leaf := runSumLeaf + len(RunMeters)
+	t.optionalInt128(leaf, r.Cost.Amount, r.Cost.Known)
+	t.optionalText(leaf+1, r.Currency)
+	t.optionalInt128(leaf+2, r.Price.Amount, r.Price.Known)
+	t.optionalText(leaf+3, r.PriceCurrency)
+	return t.endRow(true)
+}
+
+// Close writes what is left and the footer.
+func (w *RunWriter) Close() error { return w.t.close() }
+
+// WriteRuns writes a whole runs file.
 func WriteRuns(out io.Writer, rows []RunRow) error {
-	t := newTableWriter(out, runTable, RowsPerGroup, "customer", "run_id")
+	w := NewRunWriter(out)
 	for i := range rows {
-		r := &rows[i]
-		t.text(0, r.RunID)
-		t.text(1, r.Customer)
-		t.optionalText(2, r.UserID)
-		t.optionalText(3, r.Feature)
-		t.optionalText(4, r.Agent)
-		t.optionalInt64(5, int64(r.StartedAt), r.Timed)
-		t.optionalInt64(6, int64(r.EndedAt), r.Timed)
-		t.optionalText(7, r.Status)
-		for j, sum := range r.Sums {
-			t.int128(runSumLeaf+j, sum)
-		}
-		leaf := runSumLeaf + len(RunMeters)
-		t.optionalInt128(leaf, r.Cost.Amount, r.Cost.Known)
-		t.optionalText(leaf+1, r.Currency)
-		t.optionalInt128(leaf+2, r.Price.Amount, r.Price.Known)
-		t.optionalText(leaf+3, r.PriceCurrency)
-		if err := t.endRow(true); err != nil {
+		if err := w.Write(&rows[i]); err != nil {
 			return err
 		}
 	}
-	return t.close()
+	return w.Close()
 }

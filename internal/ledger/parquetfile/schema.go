@@ -20,7 +20,8 @@ const (
 	formatVersion = "1"
 	formatKey     = "usagebox.format"
 	tableKey      = "usagebox.table"
-	hugeDigits    = 38 // digits of a sum
+	dimensionsKey = "usagebox.dimensions" // of rollups files: JSON array of what they are grouped by
+	hugeDigits    = 38                    // digits of a sum
 )
 
 // columnType is what a column holds.

@@ -1,9 +1,9 @@
 package parquetfile
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
-	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -74,21 +74,24 @@ func readMoney(rows *rowReader, leaf int, m *Money) (err error) {
 	return err
 }
 
-// RollupGrouping is what the rows of a rollups file are grouped by, as far as the file says: a default dimension that is
-// off can't be told from one that no event has.
+// RollupGrouping is what the rows of a rollups file are grouped by.
 func RollupGrouping(r io.ReaderAt, size int64) (*Grouping, error) {
 	tf, err := openTable(r, size, defaultGrouping.table, true)
 	if err != nil {
 		return nil, err
 	}
-	g := &Grouping{}
-	for _, name := range tf.extra {
-		if key, ok := strings.CutPrefix(name, "dimension_"); ok {
-			name = DimensionPrefix + key
-		}
-		g.extra = append(g.extra, name)
+	text, _ := tf.f.Lookup(dimensionsKey)
+	var names []string
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return nil, corrupt("%s: %v", dimensionsKey, err)
 	}
-	g.table = rollupTable(g.extra)
+	g, err := NewGrouping(names)
+	if err != nil {
+		return nil, corrupt("%s: %v", dimensionsKey, err)
+	}
+	if columns := rollupTable(g.extra).columns[len(rollupColumns):]; len(columns) != len(tf.extra) {
+		return nil, corrupt("%s: %d columns for %d dimensions", dimensionsKey, len(tf.extra), len(columns))
+	}
 	return g, nil
 }
 

@@ -59,7 +59,7 @@ func TestRollupsComeBackFromAFileExactly(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		mustEqual(rt, g.extra, back.extra)
+		mustEqual(rt, g.Dimensions(), back.Dimensions())
 	})
 }
 
