@@ -264,18 +264,18 @@ func (d *decider) settle(i int, kind VerdictKind, members []int) {
 	}
 }
 
-func (c *counts) members() map[int][]int {
+func (o *counts) members() map[int][]int {
 	members := map[int][]int{}
-	for _, i := range c.first {
+	for _, i := range o.first {
 		members[i] = []int{i}
 	}
-	doubles := make([]int, 0, len(c.of))
-	for i := range c.of {
+	doubles := make([]int, 0, len(o.of))
+	for i := range o.of {
 		doubles = append(doubles, i)
 	}
 	slices.Sort(doubles)
 	for _, i := range doubles {
-		root := c.root(i)
+		root := o.root(i)
 		members[root] = append(members[root], i)
 	}
 	return members

@@ -5,6 +5,7 @@ package attribution
 
 import (
 	"encoding/hex"
+	"math/bits"
 	"slices"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -93,16 +94,6 @@ func (r *Reported) some() bool {
 	return false
 }
 
-// details counts the numbers that split input or output further.
-func (r *Reported) details() (n int) {
-	for _, f := range [...]Field{FieldCacheRead, FieldCacheWrite, FieldReasoning, FieldInputUncached, FieldInputAudio, FieldOutputAudio, FieldInputImage, FieldOutputImage} {
-		if r.has(f) {
-			n++
-		}
-	}
-	return n
-}
-
 // Slot is a dimension of identity.
 type Slot uint8
 
@@ -131,8 +122,6 @@ type Identity struct {
 	Slots [numSlots]string
 	Extra []usage.Dimension // by Key
 }
-
-func (id *Identity) empty() bool { return id.Slots == [numSlots]string{} && len(id.Extra) == 0 }
 
 func (id *Identity) extra(key string) string {
 	for _, d := range id.Extra {
@@ -200,7 +189,7 @@ func (f *Fact) model() string {
 
 // compare orders facts of one span so that of several copies the one that says most comes first, whatever the order of arrival.
 func (f *Fact) compare(g *Fact) int {
-	if c := int(popcount(g.Usage.Has)) - int(popcount(f.Usage.Has)); c != 0 {
+	if c := bits.OnesCount16(g.Usage.Has) - bits.OnesCount16(f.Usage.Has); c != 0 {
 		return c
 	}
 	if f.End != g.End {
@@ -210,11 +199,4 @@ func (f *Fact) compare(g *Fact) int {
 		return 1
 	}
 	return slices.Compare(f.AppendBinary(nil), g.AppendBinary(nil))
-}
-
-func popcount(x uint16) (n int) {
-	for ; x != 0; x &= x - 1 {
-		n++
-	}
-	return n
 }

@@ -44,16 +44,6 @@ func (v *Vector) plus(w Vector) Vector {
 	return sum
 }
 
-// split says how finely a vector is split: the number of buckets beyond input and output that are not zero.
-func (v *Vector) split() (n int) {
-	for b, count := range v {
-		if count != 0 && Bucket(b) != BucketIn && Bucket(b) != BucketOut {
-			n++
-		}
-	}
-	return n
-}
-
 // Reading is a vector and why it was read so.
 type Reading struct {
 	Vector

@@ -2,7 +2,6 @@ package decimal
 
 import (
 	"errors"
-	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -110,7 +109,7 @@ func TestInt128AddsLikeBigIntegers(t *testing.T) {
 			t.Fatalf("%v is written as %s", rat, a.Append(nil, 6))
 		}
 	})
-	if got := fmt.Sprintf("%s", FromInt64(-5).Append(nil, 6)); got != "-0.000005" {
+	if got := string(FromInt64(-5).Append(nil, 6)); got != "-0.000005" {
 		t.Fatal(got)
 	}
 }
