@@ -51,6 +51,7 @@ const (
 	textCost
 	textFinish
 	textRefusal
+	textDuration
 	numTexts
 )
 

@@ -139,6 +139,9 @@ func (d *decider) event(members []int, counts string, lines ...usage.Line) *Plan
 	if f.Trace == (TraceID{}) {
 		p.Event.TraceID = ""
 	}
+	if f.is(TraitLog) {
+		p.Event.Source = sourceLog
+	}
 	for name, slot := range SlotNames {
 		p.Origins[name] = r.origins[slot]
 	}
@@ -331,6 +334,8 @@ func (d *decider) finish() Decision {
 	slices.SortFunc(d.Events, func(a, b Planned) int { return strings.Compare(a.Event.ID, b.Event.ID) })
 	return d.Decision
 }
+
+const sourceLog = "log"
 
 // operations are the conventions' names; others stand for one of them.
 var operations = []string{"chat", "generate_content", "text_completion", "embeddings", "retrieval", "execute_tool", "invoke_agent"}

@@ -33,6 +33,7 @@ type commonEntry struct {
 
 type dialectEntry struct {
 	Name             string              `yaml:"name"`
+	Signal           string              `yaml:"signal"`
 	Match            matchRule           `yaml:"match"`
 	Rank             int                 `yaml:"rank"`
 	Roles            []roleRule          `yaml:"roles"`
@@ -73,10 +74,13 @@ var (
 		"cache_write": FieldCacheWrite, "reasoning": FieldReasoning, "input_audio": FieldInputAudio, "output_audio": FieldOutputAudio,
 		"input_image": FieldInputImage, "output_image": FieldOutputImage,
 	}
-	textFields  = []string{"operation", "provider", "model", "requested", "response_id", "call_id", "tool", "agent", "node", "cost", "finish", "refusal"}
+	textFields  = []string{"operation", "provider", "model", "requested", "response_id", "call_id", "tool", "agent", "node", "cost", "finish", "refusal", "duration_ms"}
 	cacheRules  = []string{"inside", "outside", "outside_anthropic"}
 	thoughtRule = []string{"inside", "outside"}
+	signals     = []string{"span", signalLog}
 )
+
+const signalLog = "log"
 
 // parseTable reads a file of dialects; source names it in errors.
 func parseTable(source string, text []byte) (*table, error) {
@@ -123,6 +127,9 @@ func (d *dialectEntry) check() error {
 	}
 	if m.Shape != "" && m.Shape != "call" {
 		return oneOf("match.shape", m.Shape, []string{"call"})
+	}
+	if d.Signal != "" && !slices.Contains(signals, d.Signal) {
+		return oneOf("signal", d.Signal, signals)
 	}
 	if d.Rank < 0 || d.Rank > 100 {
 		return fmt.Errorf("rank is %d, expected 0 to 100", d.Rank)

@@ -147,6 +147,7 @@ const (
 	TraitInvalid                          // reported a negative, fractional or impossible number
 	TraitServer                           // span kind SERVER
 	TraitClient                           // span kind CLIENT
+	TraitLog                              // a log record, not a span
 )
 
 // Fact is what is kept of a span.

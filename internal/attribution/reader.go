@@ -61,7 +61,8 @@ type extraSource struct {
 // scopeRules are the dialects that spans of a scope can have.
 type scopeRules struct {
 	dialects []*dialect
-	rank     int // 0: the dialect's
+	logs     []*dialect // of log records
+	rank     int        // 0: the dialect's
 }
 
 // NewReader compiles the table of dialects. The error names file, field and accepted values.
@@ -305,7 +306,11 @@ func (r *Reader) scope(name string) *scopeRules {
 	rules = &scopeRules{}
 	for _, d := range r.dialects {
 		if len(d.Match.Scopes) == 0 || globs(d.Match.Scopes, name) {
-			rules.dialects = append(rules.dialects, d)
+			if d.Signal == signalLog {
+				rules.logs = append(rules.logs, d)
+			} else {
+				rules.dialects = append(rules.dialects, d)
+			}
 		}
 	}
 	for _, rank := range r.ranks {
@@ -345,17 +350,19 @@ func (r *Reader) span(a *attributes, rules *scopeRules, s ptrace.Span, f *Fact) 
 		return
 	}
 	r.readIdentity(a, &f.Own)
-	d := r.match(a, rules, s.Name())
+	d := matching(a, rules.dialects, s.Name())
 	if d == nil {
 		f.Emitter = ""
 		return
 	}
-	r.meaning(a, d, rules, s, f)
+	if r.meaning(a, d, rules, s.Name(), f) {
+		r.outcome(a, s, f)
+	}
 }
 
-// match is the first dialect whose conditions all hold.
-func (r *Reader) match(a *attributes, rules *scopeRules, name string) *dialect {
-	for _, d := range rules.dialects {
+// matching is the first dialect whose conditions all hold.
+func matching(a *attributes, dialects []*dialect, name string) *dialect {
+	for _, d := range dialects {
 		if len(d.any) > 0 && !slices.ContainsFunc(d.any, func(k key) bool { return a.has[k] }) {
 			continue
 		}
@@ -380,8 +387,9 @@ func callShaped(a *attributes, d *dialect) bool {
 	return u.has(FieldInput) && u.has(FieldOutput) && u.some() && (a.text(d.texts[textModel]) != "" || a.text(d.texts[textRequested]) != "")
 }
 
-func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, s ptrace.Span, f *Fact) {
-	f.Role = r.role(a, d, s.Name())
+// meaning reads what a dialect's span or log record says; ok is false for what is nothing to count.
+func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, name string, f *Fact) (ok bool) {
+	f.Role = r.role(a, d, name)
 	f.Dialect = d.Name
 	f.Rank = uint8(d.Rank)
 	if rules.rank > 0 && !d.isUnknown {
@@ -390,7 +398,7 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, s ptrace.
 	if d.isUnknown {
 		f.Traits |= TraitUnknown
 	}
-	if f.Role == RolePlain && d.unknownOp == RoleCall && a.text(d.texts[textOperation]) != "" && callShaped(a, d) && !r.hasRole(a, s.Name()) {
+	if f.Role == RolePlain && d.unknownOp == RoleCall && a.text(d.texts[textOperation]) != "" && callShaped(a, d) && !r.hasRole(a, name) {
 		f.Role = RoleCall
 		f.Traits |= TraitUnknown
 	}
@@ -403,9 +411,9 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, s ptrace.
 		if f.Role == RolePlain {
 			f.Emitter = ""
 		}
-		return
+		return false
 	}
-	f.Name = cut(s.Name(), limit)
+	f.Name = cut(name, limit)
 	f.Operation = cut(a.text(d.texts[textOperation]), limit)
 	f.Provider = cut(a.text(d.texts[textProvider]), limit)
 	f.Model = cut(a.text(d.texts[textModel]), limit)
@@ -414,17 +422,20 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, s ptrace.
 	f.CallID = cut(a.text(d.texts[textCallID]), limit)
 	switch f.Role {
 	case RoleTool:
-		f.Own.Slots[SlotTool] = cut(named(a.text(d.texts[textTool]), s.Name(), "execute_tool ", "running tool: "), r.maxValue)
+		f.Own.Slots[SlotTool] = cut(named(a.text(d.texts[textTool]), name, "execute_tool ", "running tool: "), r.maxValue)
 	case RoleAgent:
-		f.Own.Slots[SlotAgent] = cut(named(f.Own.Slots[SlotAgent], s.Name(), "invoke_agent "), r.maxValue)
+		f.Own.Slots[SlotAgent] = cut(named(f.Own.Slots[SlotAgent], name, "invoke_agent "), r.maxValue)
 	}
 	r.tokens(a, d, f)
-	r.outcome(a, d, s, f)
+	if f.Model != "" || f.ResponseID != "" || a.text(d.texts[textFinish]) != "" || f.Usage.some() {
+		f.Traits |= TraitServed
+	}
 	if cost := a.text(d.texts[textCost]); cost != "" && f.Role.isCall() {
 		if amount, err := usage.ParseAmount(cost); err == nil {
 			f.ReportedCost, f.CostCurrency = amount.String(), "USD"
 		}
 	}
+	return true
 }
 
 // named is what an attribute says, else the span's name without the words that every such span's name begins with.
@@ -530,10 +541,7 @@ func refuses(message string) bool {
 	return refusal.MatchString(message[:min(len(message), 256)])
 }
 
-func (r *Reader) outcome(a *attributes, d *dialect, s ptrace.Span, f *Fact) {
-	if f.Model != "" || f.ResponseID != "" || a.text(d.texts[textFinish]) != "" || f.Usage.some() {
-		f.Traits |= TraitServed
-	}
+func (r *Reader) outcome(a *attributes, s ptrace.Span, f *Fact) {
 	status := s.Status()
 	refused := refuses(status.Message())
 	for _, k := range r.errors {

@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 )
 
@@ -56,7 +57,11 @@ func newTree(facts []Fact, rules Rules) *tree {
 			t.nodes[p].children = append(t.nodes[p].children, i)
 		}
 	}
-	t.walk()
+	byStart := func(a, b int) int { return cmp.Or(cmp.Compare(t.nodes[a].Start, t.nodes[b].Start), cmp.Compare(a, b)) }
+	for i := range t.nodes {
+		slices.SortFunc(t.nodes[i].children, byStart)
+	}
+	t.walk(byStart)
 	return t
 }
 
@@ -82,15 +87,19 @@ func (t *tree) cutCircles() {
 	}
 }
 
-// walk numbers the nodes in preorder.
-func (t *tree) walk() {
+// walk numbers the nodes in preorder, siblings in the order of their starts.
+func (t *tree) walk(byStart func(a, b int) int) {
 	t.pre = make([]int, 0, len(t.nodes))
 	type step struct{ node, child int }
 	var stack []step
-	for root := range t.nodes {
-		if t.nodes[root].parent >= 0 {
-			continue
+	var roots []int
+	for i := range t.nodes {
+		if t.nodes[i].parent < 0 {
+			roots = append(roots, i)
 		}
+	}
+	slices.SortFunc(roots, byStart)
+	for _, root := range roots {
 		stack = append(stack[:0], step{root, 0})
 		t.enter(root, 0)
 		for len(stack) > 0 {

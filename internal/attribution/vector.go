@@ -36,6 +36,17 @@ func (v *Vector) output() int64 {
 
 func (v *Vector) zero() bool { return *v == Vector{} }
 
+// Named gives the buckets that are not zero by meter.
+func (v *Vector) Named() map[string]int64 {
+	m := map[string]int64{}
+	for b, n := range v {
+		if n != 0 {
+			m[bucketMeters[b]] = n
+		}
+	}
+	return m
+}
+
 func (v *Vector) plus(w Vector) Vector {
 	sum := *v
 	for i := range sum {
@@ -50,6 +61,20 @@ type Reading struct {
 	Cache   string // where cached tokens were taken to be, and the proof
 	Thought string // the same for reasoning
 	Total   bool   // only a total is known: it is taken as input
+}
+
+// Reading is what f's own numbers mean.
+func (f *Fact) Reading() Reading { return f.read(0) }
+
+// Named gives the numbers that are there by the names of the dialect table.
+func (r *Reported) Named() map[string]int64 {
+	m := map[string]int64{}
+	for name, f := range tokenFields {
+		if r.has(f) {
+			m[name] = r.N[f]
+		}
+	}
+	return m
 }
 
 // read makes disjoint buckets of what a span reports. The proofs go first, then the dialect's rule, then inside.

@@ -1,0 +1,44 @@
+package explaintrace
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
+)
+
+// readState explains traces from the facts that a collector keeps.
+func readState(directory string, ids []string) (traces []Trace, err error) {
+	store, err := tracestore.OpenReadOnly(directory)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	var failed error
+	near := neighbours(func(id attribution.TraceID) []attribution.Fact {
+		facts, _, err := store.Facts(id)
+		failed = errors.Join(failed, err)
+		return facts
+	})
+	for _, text := range ids {
+		b, err := hex.DecodeString(text)
+		if err != nil || len(b) != 16 {
+			return nil, fmt.Errorf("%q is no trace id: expected 32 hexadecimal digits", text)
+		}
+		id := attribution.TraceID(b)
+		facts, _, err := store.Facts(id)
+		if err != nil {
+			return nil, err
+		}
+		if len(facts) == 0 {
+			if forgot, err := store.Forgot(id); err == nil && forgot {
+				return nil, fmt.Errorf("the facts of trace %s are forgotten: see retention and max_disk", id)
+			}
+			return nil, fmt.Errorf("no span of trace %s is known in %s", id, directory)
+		}
+		traces = append(traces, explain(id, facts, near))
+	}
+	return traces, failed
+}
