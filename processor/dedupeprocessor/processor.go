@@ -46,8 +46,9 @@ func (d *dedupe) Start(context.Context, component.Host) (err error) {
 	if d.index, err = openIndex(d.config, d.logger); err != nil {
 		return err
 	}
+	index := d.index
 	return d.telemetry.RegisterUsageboxDedupeIndexSizeCallback(func(_ context.Context, o metric.Int64Observer) error {
-		o.Observe(d.index.size())
+		o.Observe(index.size())
 		return nil
 	})
 }
@@ -57,7 +58,9 @@ func (d *dedupe) Shutdown(context.Context) error {
 	if d.index == nil {
 		return nil
 	}
-	return d.index.close()
+	index := d.index
+	d.index = nil
+	return index.close()
 }
 
 func (*dedupe) Capabilities() consumer.Capabilities { return consumer.Capabilities{MutatesData: true} }
