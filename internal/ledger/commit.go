@@ -154,6 +154,9 @@ func (l *Ledger) commit(group []*request) error {
 	}
 	start := time.Now()
 	if err := s.store.commit(g.batch); err != nil {
+		if l.o.sabotage == answerFailure {
+			return nil
+		}
 		return err
 	}
 	l.o.Observer.Synced(time.Since(start))

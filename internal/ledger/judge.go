@@ -56,7 +56,12 @@ func (g *group) find(d digest) (known, bool, error) {
 	if c := g.ids[d]; c != nil {
 		return c.known, !c.forgotten, nil
 	}
-	return g.s.known(d)
+	k, found, err := g.s.known(d)
+	if found && g.l.o.sabotage == forgetSealedIDs {
+		e, err := g.s.readOpen(k)
+		return k, e != nil, err
+	}
+	return k, found, err
 }
 
 // reject refuses an event of a request. r is nil for a correction that was acknowledged when it began to wait.

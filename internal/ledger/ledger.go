@@ -50,7 +50,7 @@ func Open(o Options) (*Ledger, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool)}, queue: make(chan *request, queued), closing: make(chan struct{})}
+	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool), sabotage: o.sabotage}, queue: make(chan *request, queued), closing: make(chan struct{})}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.release())
 	}

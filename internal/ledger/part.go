@@ -160,6 +160,9 @@ func (l *Ledger) planPart(s *state, h *hour, until uint64) error {
 		return corrupt("the store", fmt.Errorf("the events %d to %d of %s are not there", h.To, until-1, hourText(h.Hour)))
 	}
 	p.Name = fmt.Sprintf("part-%012d-%012d", p.From, p.To-1)
+	if l.o.sabotage == reuseNames {
+		p.Name = fmt.Sprintf("part-%012d-%012d", len(h.parts), len(h.parts))
+	}
 	if err := s.update(func(b *pebble.Batch) error {
 		return setJSON(b, hourSeqKey(keyPart, h.Hour, p.From), p)
 	}); err != nil {
@@ -174,9 +177,24 @@ func (l *Ledger) planPart(s *state, h *hour, until uint64) error {
 // finishPart makes the part that was planned, and records that it is done.
 func (l *Ledger) finishPart(s *state, h *hour) error {
 	p := *h.plan
+	if l.o.sabotage == doneBeforeMade {
+		done := p
+		done.Done = true
+		if err := s.update(func(b *pebble.Batch) error { return setJSON(b, hourSeqKey(keyPart, h.Hour, p.From), done) }); err != nil {
+			return err
+		}
+	}
 	contents, bytes, err := l.makePart(s, h, &p)
 	if err != nil {
 		return fmt.Errorf("make part %s of %s, which is tried again: %w", p.Name, hourText(h.Hour), err)
+	}
+	if l.o.sabotage == totalsApart {
+		if err := s.update(func(b *pebble.Batch) error { return s.addTotals(b, h.Hour, contents.rollups) }); err != nil {
+			return err
+		}
+	}
+	if l.o.sabotage == totalsApart || l.o.sabotage == lateNotRolledUp && h.Sealed {
+		contents.rollups = nil
 	}
 	p.Done = true
 	change := s.change + 1
@@ -215,7 +233,7 @@ func (l *Ledger) makePart(s *state, h *hour, p *part) (contents, int64, error) {
 		if err != nil {
 			return contents{}, 0, err
 		}
-		files[i] = newCountingFile(file)
+		files[i] = l.countingFile(file)
 		defer file.Close() // again, when all went well: that changes nothing
 	}
 	made, err := l.writeContents(s, h.Hour, p.From, p.To, files)

@@ -17,6 +17,6 @@ const (
 	answerFailure               // a failed commit is answered as if it were durable
 	reuseNames                  // parts are named by their place in the hour
 	forgetWaiting               // what waits for an event is not applied when it comes
-	totalsWithPlan              // totals change when a part is planned, again when it is planned again
-	sabotages
+	totalsApart                 // totals change in a transaction of their own, before the one that records the part
+	sabotages                   // their number, and one
 )

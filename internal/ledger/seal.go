@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
 	"slices"
 	"time"
 
@@ -157,8 +159,19 @@ func (l *Ledger) finishSeal(s *state, h *hour) error {
 			return fmt.Errorf("seal %s, which is tried again: %w", hourText(h.Hour), err)
 		}
 	}
+	sealedHour := h.Hour
 	if err := l.recordSeal(s, h, seals, records); err != nil {
 		return err
+	}
+	if l.o.sabotage == sealBeforeExchange {
+		for _, tree := range trees {
+			if err := l.o.FS.Exchange(l.paths.staged(tree), l.paths.hour(tree, sealedHour)); err != nil {
+				return err
+			}
+			if err := l.syncExchange(&hour{Hour: sealedHour}, tree); err != nil {
+				return err
+			}
+		}
 	}
 	l.o.Observer.Sealed(bytes, exchanged)
 	if exchanged {
@@ -197,7 +210,11 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 				return err
 			}
 		}
-		if err := b.DeleteRange(hourSeqKey(keyChunk, h.Hour, plan.From), hourSeqKey(keyChunk, h.Hour, plan.To), nil); err != nil {
+		end := plan.To
+		if l.o.sabotage == sealTakesAll {
+			end = math.MaxUint64
+		}
+		if err := b.DeleteRange(hourSeqKey(keyChunk, h.Hour, plan.From), hourSeqKey(keyChunk, h.Hour, end), nil); err != nil {
 			return err
 		}
 		if err := setJSON(b, hourKey(keyFlushed, h.Hour), flushed); err != nil {
@@ -233,7 +250,7 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 			return nil, err
 		}
 		if live[i] {
-			files[i] = newCountingFile(nil)
+			files[i] = l.countingFile(nil)
 			continue
 		}
 		stage := l.paths.staged(tree)
@@ -248,7 +265,7 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 			return nil, err
 		}
 		defer file.Close() // again, when all went well: that changes nothing
-		files[i] = newCountingFile(file)
+		files[i] = l.countingFile(file)
 	}
 	made, err := l.writeContents(s, h.Hour, seal.From, seal.To, files)
 	if err != nil {
@@ -309,6 +326,9 @@ func (l *Ledger) exchangeTree(h *hour, tree string) error {
 	if err := l.paths.sync(stage); err != nil {
 		return err
 	}
+	if l.o.sabotage == sealBeforeExchange {
+		return nil
+	}
 	return l.o.FS.Exchange(stage, live)
 }
 
@@ -316,7 +336,11 @@ func (l *Ledger) syncExchange(h *hour, tree string) error {
 	if err := l.paths.sync(l.paths.fs.PathDir(l.paths.hour(tree, h.Hour))); err != nil {
 		return err
 	}
-	return l.paths.sync(l.paths.stage())
+	err := l.paths.sync(l.paths.stage())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a power cut took the stage after the exchange was durable: what is live is what counts
+	}
+	return err
 }
 
 // sealInPlace records the parts as they are.
@@ -327,7 +351,7 @@ func (l *Ledger) sealInPlace(s *state, h *hour) (records []*ChainRecord, seals [
 			break
 		}
 		seal := &sealed{Name: p.Name, From: p.From, To: p.To, At: h.seal.At, Last: h.seal.Last, Events: p.Events, Bytes: p.Bytes, Covers: []string{p.Name}}
-		files := [len(trees)]*countingFile{newCountingFile(nil), newCountingFile(nil), newCountingFile(nil)}
+		files := [len(trees)]*countingFile{l.countingFile(nil), l.countingFile(nil), l.countingFile(nil)}
 		made, err := l.writeContents(s, h.Hour, p.From, p.To, files)
 		if err != nil {
 			return nil, nil, err

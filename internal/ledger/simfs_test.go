@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path"
 	"sync"
 	"syscall"
@@ -35,7 +36,7 @@ type simFault struct {
 	Kind     string // crash, error, full
 	After    int    // so many operations go well before
 	For      int    // so many fail, of kind full
-	Unsynced int    // percent of what was not synced that survives, of kind crash
+	Unsynced int    // percent of unsynced data that survives, of kind crash; of unsynced names none do at 0 and all above, as in a journal
 }
 
 var (
@@ -116,7 +117,9 @@ func (f *simFS) kill(unsynced int) {
 func (f *simFS) die(unsynced int) {
 	for i := len(f.pending) - 1; i >= 0; i-- {
 		a, b := f.pending[i][0], f.pending[i][1]
-		if f.rng.IntN(100) < unsynced {
+		_, errA := f.mem.Stat(a)
+		_, errB := f.mem.Stat(b)
+		if errA != nil || errB != nil || f.rng.IntN(100) < unsynced { // what was removed since is not there to go back to
 			f.syncFolder(path.Dir(a))
 			f.syncFolder(path.Dir(b))
 		} else {
@@ -124,6 +127,9 @@ func (f *simFS) die(unsynced int) {
 		}
 	}
 	f.pending = nil
+	if unsynced > 0 {
+		f.syncFolders("/")
+	}
 	f.dead = f.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: unsynced, RNG: f.rng})
 }
 
@@ -165,8 +171,23 @@ func (f *simFS) settleExchange(dir string) {
 	f.pending = kept
 }
 
+func (f *simFS) syncFolders(dir string) {
+	f.syncFolder(dir)
+	names, err := f.mem.List(dir)
+	must(err)
+	for _, name := range names {
+		p := path.Join(dir, name)
+		if info, err := f.mem.Stat(p); err == nil && info.IsDir() {
+			f.syncFolders(p)
+		}
+	}
+}
+
 func (f *simFS) syncFolder(dir string) {
 	d, err := f.mem.OpenDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
 	must(err)
 	must(d.Sync())
 	must(d.Close())

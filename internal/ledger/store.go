@@ -102,6 +102,9 @@ func openStore(dir string, c *caches, o *Options) (*store, error) {
 		return err
 	})
 	if err != nil {
+		if s.failure() != nil {
+			c.left.Store(true) // it was held in the middle of it
+		}
 		s.fail(err)
 		s.cut(fencePark)
 		return nil, fmt.Errorf("open the ledger's store %s: %w", dir, err)

@@ -13,11 +13,12 @@ type target struct {
 	event     usage.Event
 	retracted bool
 	changed   bool // since it was read
+	sabotage  sabotage
 }
 
 func (t *target) append(b []byte) []byte {
 	flag := byte(0)
-	if t.retracted {
+	if t.retracted && t.sabotage != retractTwice {
 		flag = 1
 	}
 	return t.event.AppendBinary(append(b, flag))
@@ -56,6 +57,7 @@ func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	t.sabotage = g.l.o.sabotage
 	g.targets[d] = t
 	return t, true, nil
 }
@@ -83,7 +85,7 @@ func (t *target) apply(e *usage.Event) *usage.Invalid {
 	if t.event.Kind != usage.KindUsage {
 		return &usage.Invalid{Reason: usage.ReasonInvalidTarget, Detail: fmt.Sprintf("event %q is itself a %s: correct what it corrects", e.Corrects, t.event.Kind)}
 	}
-	if t.retracted {
+	if t.retracted && t.sabotage != retractTwice {
 		return &usage.Invalid{Reason: usage.ReasonAlreadyRetracted, Detail: fmt.Sprintf("event %q was taken away whole", e.Corrects)}
 	}
 	if refused := t.identify(e); refused != nil {

@@ -35,7 +35,7 @@ func (g *group) wait(r *request, it *item) {
 
 // applyWaiting applies the corrections that waited for an event which was accepted just now.
 func (g *group) applyWaiting(target *item) error {
-	if g.s.waiting+g.waits == 0 {
+	if g.s.waiting+g.waits == 0 || g.l.o.sabotage == forgetWaiting {
 		return nil
 	}
 	waiting, err := g.waitingFor(target.digest)
