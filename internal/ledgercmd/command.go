@@ -26,7 +26,7 @@ type common struct {
 }
 
 // NewCommand is the command `ledger` with its subcommands. A subcommand's error is one line; a check that finds differences prints
-// them and fails with ErrDifferences.
+// them and fails with ErrDifferences. Errors are left to the caller to print.
 func NewCommand() *cobra.Command {
 	c := &common{}
 	cmd := &cobra.Command{
@@ -49,6 +49,9 @@ func NewCommand() *cobra.Command {
 		newStatusCommand(c), newVerifyCommand(c), newExplainCommand(c),
 		newRebuildCommand(c), newExportCommand(c), newMendCommand(c),
 	)
+	for _, sub := range cmd.Commands() { // not inherited, and an error is one line wherever the command is put
+		sub.SilenceUsage, sub.SilenceErrors = true, true
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see --help", err) })
 	return cmd
 }
