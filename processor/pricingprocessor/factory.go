@@ -2,7 +2,6 @@ package pricingprocessor
 
 import (
 	"context"
-	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
@@ -25,5 +24,5 @@ func createLogs(_ context.Context, set processor.Settings, cfg component.Config,
 	if err != nil {
 		return nil, err
 	}
-	return newPricing(cfg.(*Config), next, set.Logger, telemetry, time.NewTicker), nil
+	return newPricing(cfg.(*Config), next, set.Logger, telemetry), nil
 }

@@ -2,43 +2,133 @@ package pricingprocessor
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/usagebox/otelcol-usagebox/internal/catalog"
 	"github.com/usagebox/otelcol-usagebox/processor/pricingprocessor/internal/metadata"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// pricing prices usage events on their way.
+// pricing prices usage events on their way, at the catalogue that is in force.
 type pricing struct {
 	config    *Config
 	next      consumer.Logs
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
-	newTicker func(time.Duration) *time.Ticker
+	ticks     func(time.Duration) (<-chan time.Time, func())
+
+	current atomic.Pointer[catalog.Catalog]
+	stale   atomic.Bool
+	misses  *series
+	drift   *drift
+
+	stop func()
+	done sync.WaitGroup
 }
 
-func newPricing(config *Config, next consumer.Logs, logger *zap.Logger, telemetry *metadata.TelemetryBuilder, newTicker func(time.Duration) *time.Ticker) *pricing {
-	return &pricing{config: config, next: next, logger: logger, telemetry: telemetry, newTicker: newTicker}
+func newPricing(config *Config, next consumer.Logs, logger *zap.Logger, telemetry *metadata.TelemetryBuilder) *pricing {
+	return &pricing{
+		config: config, next: next, logger: logger, telemetry: telemetry, ticks: ticker,
+		misses: newSeries(config.MetricSeries, telemetry), drift: newDrift(config.MetricSeries), stop: func() {},
+	}
 }
 
-func (*pricing) Start(context.Context, component.Host) error { return nil }
+func ticker(d time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}
+
+// Start loads the catalogue: a broken one is an error, for no other is in force yet.
+func (p *pricing) Start(_ context.Context, host component.Host) error {
+	w := &watch{path: p.config.Catalog}
+	c, err := w.open()
+	if err != nil {
+		return fmt.Errorf("the catalogue can't be used: %w", err)
+	}
+	if err := p.enforce(c); err != nil {
+		return err
+	}
+	if err := p.observe(); err != nil {
+		return err
+	}
+	if p.config.Catalog == "" {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stop = cancel
+	p.done.Go(func() { p.follow(ctx, w, host) })
+	return nil
+}
 
 func (p *pricing) Shutdown(context.Context) error {
+	p.stop()
+	p.done.Wait()
 	p.telemetry.Shutdown()
 	return nil
 }
 
+// enforce keeps a version in the directory, and then prices by it.
+func (p *pricing) enforce(c *catalog.Catalog) error {
+	if err := c.Keep(p.config.Directory); err != nil {
+		return fmt.Errorf("the catalogue's version %s can't be kept in %s: %w", c.Version, p.config.Directory, err)
+	}
+	p.current.Store(c)
+	p.logger.Info("Catalogue in force", zap.String("version", c.Version), zap.Int("rates", len(c.Rates())))
+	return nil
+}
+
+// follow looks at the catalogue's files until ctx ends.
+func (p *pricing) follow(ctx context.Context, w *watch, host component.Host) {
+	ticks, stop := p.ticks(p.config.ReloadInterval)
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+		}
+		c, changed, err := w.look()
+		if err == nil && changed && c.Version != p.current.Load().Version {
+			if err = p.enforce(c); err != nil {
+				w.again()
+			} else {
+				p.telemetry.UsageboxPricingReloads.Add(ctx, 1)
+			}
+		}
+		switch {
+		case err != nil:
+			p.stale.Store(true)
+			p.telemetry.UsageboxPricingReloadFailures.Add(ctx, 1)
+			p.logger.Error("The changed catalogue can't be used: the one before it stays in force", zap.String("catalog", p.config.Catalog),
+				zap.String("version", p.current.Load().Version), zap.Error(err))
+			componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
+		case changed && p.stale.Swap(false):
+			p.logger.Info("The catalogue can be used again", zap.String("version", p.current.Load().Version))
+			componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
+		}
+	}
+}
+
 func (*pricing) Capabilities() consumer.Capabilities { return consumer.Capabilities{MutatesData: true} }
 
-// ConsumeLogs marks what has no rate and answers as the rest of the pipeline does. Records of something else pass as they are.
+// ConsumeLogs sets cost and price of every line at one catalogue for the whole batch, marks what has none, and answers as the rest
+// of the pipeline does. Records of something else pass as they are.
 func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	c := p.current.Load()
 	var events, foreign int64
 	var e usage.Event
+	var missing []catalog.Missing
 	for _, rl := range ld.ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
@@ -47,7 +137,12 @@ func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 					continue
 				}
 				events++
-				e.AddFlag(usage.FlagUnpriced)
+				missing = c.Price(&e, missing[:0])
+				for _, m := range missing {
+					p.misses.count(ctx, &e, m)
+				}
+				p.drift.compare(&e, missing)
+				clearLines(r)
 				usage.EncodeRecord(&e, r)
 			}
 		}
@@ -55,4 +150,31 @@ func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	p.telemetry.UsageboxPricingEvents.Add(ctx, events)
 	p.telemetry.UsageboxPricingForeign.Add(ctx, foreign)
 	return p.next.ConsumeLogs(ctx, ld)
+}
+
+// clearLines removes what EncodeRecord writes only when there is some.
+func clearLines(r plog.LogRecord) { r.Attributes().Remove(usage.AttributeFlags) }
+
+func (p *pricing) observe() error {
+	if err := p.telemetry.RegisterUsageboxPricingCatalogRatesCallback(func(_ context.Context, o metric.Int64Observer) error {
+		c := p.current.Load()
+		o.Observe(int64(len(c.Rates())), metric.WithAttributes(attribute.String("version", c.Version)))
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := p.telemetry.RegisterUsageboxPricingCatalogStaleCallback(func(_ context.Context, o metric.Int64Observer) error {
+		stale := int64(0)
+		if p.stale.Load() {
+			stale = 1
+		}
+		o.Observe(stale)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := p.telemetry.RegisterUsageboxPricingReportedCostCallback(p.drift.observe(func(s *driftSum) int64 { return micros(s.reported) })); err != nil {
+		return err
+	}
+	return p.telemetry.RegisterUsageboxPricingComparedCostCallback(p.drift.observe(func(s *driftSum) int64 { return micros(s.ours) }))
 }

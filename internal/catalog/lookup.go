@@ -1,0 +1,132 @@
+package catalog
+
+import (
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// finder looks rates up for the lines of one event. Its buffers are used again for the next one.
+type finder struct {
+	c      *Catalog
+	event  *usage.Event
+	values [fieldCount]string // of the event; model and meter change
+	names  []candidate        // named
+	globs  []candidate        // patterns of rates, the longest text first
+	buf    []byte
+}
+
+// begin reads what rates can name from an event.
+func (f *finder) begin(c *Catalog, e *usage.Event) {
+	f.c, f.event = c, e
+	model, provider := strings.ToLower(e.Model), strings.ToLower(e.Provider)
+	provider = c.names.servedBy(c.names.provider(provider, model), model)
+	f.values = [fieldCount]string{
+		fCustomer: e.Customer, fProvider: provider, fOperation: e.Operation, fFeature: e.Feature, fAgent: e.Agent, fStep: e.Step,
+		fService: e.Service, fUser: e.UserID,
+		fPlan: dimension(e, "plan"), fBatch: dimension(e, "batch"), fServiceTier: dimension(e, "service_tier"), fRegion: dimension(e, "region"),
+	}
+	if plans, ok := c.plans[e.Customer]; ok {
+		for i := range plans {
+			if plans[i].span.contains(e.Timestamp) {
+				f.values[fPlan] = plans[i].plan
+				break
+			}
+		}
+	}
+	f.names = c.names.candidates(f.names[:0], provider, model)
+	f.globs = f.globs[:0]
+	if len(c.patterns.texts) > 0 && model != "" {
+		c.patterns.each(model, func(i int) { f.globs = append(f.globs, candidate{byPattern, c.patterns.texts[i]}) })
+		slices.SortStableFunc(f.globs, func(a, b candidate) int { return literal(b.text) - literal(a.text) })
+	}
+}
+
+func dimension(e *usage.Event, key string) string {
+	i, found := slices.BinarySearchFunc(e.Dimensions, key, func(d usage.Dimension, key string) int { return strings.Compare(d.Key, key) })
+	if !found {
+		return ""
+	}
+	return e.Dimensions[i].Value
+}
+
+// partOf is the meter that a meter is a part of, or empty.
+func partOf(meter string) string {
+	switch meter {
+	case usage.MeterTokensReasoning, usage.MeterTokensOutAudio, usage.MeterTokensOutImage:
+		return usage.MeterTokensOut
+	case usage.MeterTokensCacheRead, usage.MeterTokensCacheWrite, usage.MeterTokensInAudio, usage.MeterTokensInImage:
+		return usage.MeterTokensIn
+	}
+	return ""
+}
+
+// rate is the one that fits a line best, or nil.
+func (f *finder) rate(b *book, l *usage.Line) *Rate {
+	own := f.search(b, l.Meter, l.Unit)
+	if own != nil && own.Meter != "" {
+		return own
+	}
+	if whole := partOf(l.Meter); whole != "" {
+		return f.search(b, whole, l.Unit)
+	}
+	return own
+}
+
+var noModel = []candidate{{anyModel, ""}}
+
+func (f *finder) search(b *book, meter, unit string) *Rate {
+	f.values[fMeter] = meter
+	for i := range b.groups {
+		g := &b.groups[i]
+		for k, candidates := range [...][]candidate{f.names, f.globs, noModel} {
+			if len(g.byKind[k]) == 0 {
+				continue
+			}
+			for _, c := range candidates {
+				f.values[fModel] = c.text
+				for _, s := range g.byKind[k] {
+					if r := f.look(s, unit); r != nil {
+						return r
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// look finds the rate of a shape that the event's values and time name.
+func (f *finder) look(s *shape, unit string) *Rate {
+	f.buf = f.buf[:0]
+	for at := range fieldCount {
+		if !s.has(at) {
+			continue
+		}
+		if f.values[at] == "" {
+			return nil
+		}
+		f.buf = append(append(f.buf, f.values[at]...), 0)
+	}
+	for _, d := range s.dims {
+		v := dimension(f.event, d)
+		if v == "" {
+			return nil
+		}
+		f.buf = append(append(f.buf, v...), 0)
+	}
+	rates := s.rates[string(f.buf)]
+	at := f.event.Timestamp
+	n := len(rates)
+	if n > 1 {
+		n = sort.Search(n, func(i int) bool { return rates[i].span.from > at })
+	}
+	for n--; n >= 0; n-- {
+		if r := rates[n]; r.span.contains(at) && (r.Unit == "" || r.Unit == unit) {
+			return r
+		}
+	}
+	return nil
+}

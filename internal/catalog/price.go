@@ -1,0 +1,157 @@
+package catalog
+
+import (
+	"sync"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// FlagPeriod is on events with a line whose amount is left to the period.
+const FlagPeriod = "period_priced"
+
+// DimensionContext is the size of a call in tokens, for rates by context: it goes before the sum of the event's own input tokens, and a
+// correction, which has differences only, needs it.
+const DimensionContext = "context_tokens"
+
+// Reason is why a line has no amount in a book.
+type Reason uint8
+
+// Reasons.
+const (
+	NoRate       Reason = iota // no rate fits
+	Overflow                   // more than 18 digits
+	NoCorrection               // a difference, at a rate of which amounts of parts don't add up
+	NoCost                     // a mark-up on a cost that isn't known
+	OfPeriod                   // the rate depends on the total of a period
+)
+
+func (r Reason) String() string {
+	return [...]string{"rate", "overflow", "correction", "cost", "period"}[r]
+}
+
+// Missing is a line without an amount.
+type Missing struct {
+	Line   int
+	Book   string
+	Reason Reason
+}
+
+var finders = sync.Pool{New: func() any { return &finder{buf: make([]byte, 0, 256)} }}
+
+// Price sets the cost and the price of every line of e, which must be normalized, and the flags that say what has none. It appends
+// to dst what has none. What e had before is replaced.
+//
+// A retraction is left alone: the ledger gives it what its target was charged, negative. The lines of a correction are differences and are
+// priced like usage, at e's own time; at a rate with a minimum or tiers they have no amount, except tiers by context when e
+// says its context. Each book that has no rates at all is left empty and misses nothing.
+func (c *Catalog) Price(e *usage.Event, dst []Missing) []Missing {
+	if e.Kind == usage.KindRetraction {
+		return dst
+	}
+	f := finders.Get().(*finder)
+	f.begin(c, e)
+	start := len(dst)
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		l.Cost, l.Price = usage.Charge{}, usage.Charge{}
+		if c.books[0].present {
+			if reason, missing := f.charge(&c.books[0], l, &l.Cost); missing && !excused(e, l, reason) {
+				dst = append(dst, Missing{i, BookCost, reason})
+			}
+		}
+		if c.books[1].present {
+			if reason, missing := f.charge(&c.books[1], l, &l.Price); missing && !excused(e, l, reason) {
+				dst = append(dst, Missing{i, BookPrice, reason})
+			}
+		}
+	}
+	f.event = nil
+	finders.Put(f)
+	setFlags(e, dst[start:])
+	return dst
+}
+
+// excused are requests that are paid for by their tokens: they need no rate of their own where the event has tokens.
+func excused(e *usage.Event, l *usage.Line, reason Reason) bool {
+	return (reason == NoRate || reason == NoCost) && l.Meter == usage.MeterLLMRequests && len(e.Lines) > 1
+}
+
+func setFlags(e *usage.Event, missing []Missing) {
+	e.Flags = without(without(e.Flags, usage.FlagUnpriced), FlagPeriod)
+	for _, m := range missing {
+		if m.Reason == OfPeriod {
+			e.AddFlag(FlagPeriod)
+		} else {
+			e.AddFlag(usage.FlagUnpriced)
+		}
+	}
+}
+
+func without(flags []string, flag string) []string {
+	for i, f := range flags {
+		if f == flag {
+			return append(append([]string(nil), flags[:i]...), flags[i+1:]...)
+		}
+	}
+	return flags
+}
+
+// charge computes a line's amount in a book.
+func (f *finder) charge(b *book, l *usage.Line, into *usage.Charge) (Reason, bool) {
+	r := f.rate(b, l)
+	if r == nil {
+		return NoRate, true
+	}
+	t := r.terms
+	switch {
+	case t.period:
+		return OfPeriod, true
+	case t.markup:
+		if !l.Cost.Known() {
+			return NoCost, true
+		}
+		v, ok := t.flat.apply(int64(l.Cost.Amount))
+		if !ok {
+			return Overflow, true
+		}
+		*into = usage.Charge{Amount: v, Currency: l.Cost.Currency, Rate: r.ref}
+		return 0, false
+	}
+	correction := f.event.Kind != usage.KindUsage
+	if correction && !t.linear() {
+		return NoCorrection, true
+	}
+	var context int64
+	if t.over == "context" {
+		var known bool
+		if context, known = contextOf(f.event); !known {
+			return NoCorrection, true
+		}
+	}
+	v, ok := t.amount(int64(l.Quantity), context)
+	if !ok {
+		return Overflow, true
+	}
+	*into = usage.Charge{Amount: v, Currency: r.Currency, Rate: r.ref}
+	return 0, false
+}
+
+// contextOf is the number of tokens that a call was given, in millionths.
+func contextOf(e *usage.Event) (sum int64, known bool) {
+	if text := dimension(e, DimensionContext); text != "" {
+		q, err := usage.ParseQuantity(text)
+		return int64(q), err == nil && q >= 0
+	}
+	if e.Kind != usage.KindUsage {
+		return 0, false
+	}
+	for i := range e.Lines {
+		if m := e.Lines[i].Meter; m == usage.MeterTokensIn || partOf(m) == usage.MeterTokensIn {
+			sum += int64(e.Lines[i].Quantity)
+			if sum < 0 || sum > most {
+				return most, true
+			}
+		}
+	}
+	return sum, true
+}
