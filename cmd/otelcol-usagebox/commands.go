@@ -1,6 +1,13 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/usagebox/otelcol-usagebox/internal/explaintrace"
+	"github.com/usagebox/otelcol-usagebox/internal/ledgercmd"
+)
 
 // ownCommands are those beside a Collector's.
-func ownCommands() []*cobra.Command { return nil }
+func ownCommands() []*cobra.Command {
+	return []*cobra.Command{ledgercmd.NewCommand(), explaintrace.NewCommand()}
+}

@@ -20,6 +20,8 @@ import (
 	usageexporter "github.com/usagebox/otelcol-usagebox/exporter/usageexporter"
 	attributionprocessor "github.com/usagebox/otelcol-usagebox/processor/attributionprocessor"
 	dedupeprocessor "github.com/usagebox/otelcol-usagebox/processor/dedupeprocessor"
+	pricingprocessor "github.com/usagebox/otelcol-usagebox/processor/pricingprocessor"
+	usagereceiver "github.com/usagebox/otelcol-usagebox/receiver/usagereceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/connector"
 	forwardconnector "go.opentelemetry.io/collector/connector/forwardconnector"
@@ -86,6 +88,7 @@ func components() (otelcol.Factories, error) {
 		otlpreceiver.NewFactory(),
 		nopreceiver.NewFactory(),
 		kafkareceiver.NewFactory(),
+		usagereceiver.NewFactory(),
 	)
 	if err != nil {
 		return otelcol.Factories{}, err
@@ -94,6 +97,7 @@ func components() (otelcol.Factories, error) {
 		otlpreceiver.NewFactory().Type():  "go.opentelemetry.io/collector/receiver/otlpreceiver v0.161.0",
 		nopreceiver.NewFactory().Type():   "go.opentelemetry.io/collector/receiver/nopreceiver v0.155.0",
 		kafkareceiver.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kafkareceiver v0.155.0",
+		usagereceiver.NewFactory().Type(): "github.com/usagebox/otelcol-usagebox v0.1.0",
 	})
 
 	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
@@ -128,6 +132,7 @@ func components() (otelcol.Factories, error) {
 		resourceprocessor.NewFactory(),
 		attributionprocessor.NewFactory(),
 		dedupeprocessor.NewFactory(),
+		pricingprocessor.NewFactory(),
 	)
 	if err != nil {
 		return otelcol.Factories{}, err
@@ -140,6 +145,7 @@ func components() (otelcol.Factories, error) {
 		resourceprocessor.NewFactory().Type():      "github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor v0.161.0",
 		attributionprocessor.NewFactory().Type():   "github.com/usagebox/otelcol-usagebox v0.1.0",
 		dedupeprocessor.NewFactory().Type():        "github.com/usagebox/otelcol-usagebox v0.1.0",
+		pricingprocessor.NewFactory().Type():       "github.com/usagebox/otelcol-usagebox v0.1.0",
 	})
 
 	factories.Connectors, err = otelcol.MakeFactoryMap[connector.Factory](

@@ -25,8 +25,8 @@ type emission struct {
 func (e *Emitted) Len() int { return len(e.list) }
 
 // Revise gives the events that lead from what was emitted to what is planned, and the state after them. Nothing that was emitted is
-// changed: a thing that belongs to another customer, has other flags or a meter that it lacked is retracted and told anew under an id made from the
-// first; everything else is corrected by differences, in the hour of the first event. The same input gives the same ids.
+// changed: a thing that belongs to another customer, feature and so on, has other flags or a meter that it lacked is retracted and told anew under
+// an id made from the first; other numbers are corrected by differences. All of it lies in the hour of the first event. The same input gives the same ids.
 func Revise(emitted Emitted, planned []Planned) (out []usage.Event, next Emitted) {
 	next.list = slices.Clone(emitted.list)
 	at := map[place]int{} // who stands for a span's count
@@ -101,7 +101,7 @@ func (e *emission) revise(p *Planned, out []usage.Event) []usage.Event {
 		}
 	}
 	want.Timestamp, want.TraceID, want.SpanID, want.Service = e.live.Timestamp, e.live.TraceID, e.live.SpanID, e.live.Service
-	replace := want.Customer != e.live.Customer || !slices.Equal(want.Flags, e.live.Flags)
+	replace := !sameDimensions(&want, &e.live) || !slices.Equal(want.Flags, e.live.Flags)
 	for _, l := range want.Lines {
 		replace = replace || e.live.Line(l.Meter) == nil
 	}
@@ -109,17 +109,8 @@ func (e *emission) revise(p *Planned, out []usage.Event) []usage.Event {
 		out = append(out, e.retract())
 		return append(out, e.replace(p))
 	}
-	if sameDimensions(&want, &e.live) {
-		if lines := difference(want.Lines, e.live.Lines); len(lines) > 0 {
-			out = append(out, e.correct(want, lines))
-		}
-	} else {
-		if lines := difference(nil, e.live.Lines); len(lines) > 0 {
-			out = append(out, e.correct(e.live, lines))
-		}
-		if lines := difference(want.Lines, nil); len(lines) > 0 {
-			out = append(out, e.correct(want, lines))
-		}
+	if lines := difference(want.Lines, e.live.Lines); len(lines) > 0 {
+		out = append(out, e.correct(want, lines))
 	}
 	for _, l := range e.live.Lines { // keep what the live event has, to know what can be corrected
 		if want.Line(l.Meter) == nil {
