@@ -25,5 +25,6 @@ func explain(err error) string {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(lines[i]), "* "))
 	}
-	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+	text = strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+	return strings.Replace(text, "time: invalid duration", "is no duration: write a number and a unit, such as 500ms, 2s, 10m or 24h", 1)
 }

@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const curlEvent = `{"event_id": "req_8x42jk", "account_id": "acme-co", "meter": "llm_tokens_in", "model": "claude-4.5-sonnet", "quantity": 12450, "timestamp": "2026-05-16T18:42:11Z"}`
+
+func TestTheCommandThatUsersCopyWorks(t *testing.T) {
+	c := newCollector(t, "1s")
+	for range 2 {
+		out, err := exec.Command("curl", "-s", "-w", " %{http_code}", "-X", "POST", c.api+"/v1/events", "-H", "Authorization: Bearer key", "-d", curlEvent).CombinedOutput()
+		if err != nil || strings.Join(strings.Fields(string(out)), " ") != `{"accepted":1} 202` {
+			t.Fatalf("%s %v", out, err)
+		}
+	}
+	db := c.database()
+	eventually(t, 10*time.Second, "the event is in the rollups", func() bool {
+		return db.one("SELECT CAST(sum(quantity) AS VARCHAR) FROM "+db.from("rollups")+" WHERE customer = 'acme-co' AND meter = 'llm_tokens_in'") == "12450.000000"
+	})
+	if n := db.one("SELECT count(*) FROM " + db.from("events")); n != "1" {
+		t.Fatalf("%s rows", n)
+	}
+}
+
+func TestTheFirstPayloadWinsAndOneIDMayBeOfTwoCustomers(t *testing.T) {
+	c := newCollector(t, "1s")
+	c.insist(c.api, "/v1/events", "application/json", "", []byte(curlEvent))
+	status, answer, _ := c.post(c.api, "/v1/events", "application/json", "", []byte(strings.Replace(curlEvent, "12450", "1", 1)))
+	if status != http.StatusBadRequest || !strings.Contains(answer, `"reason":"conflict"`) || !strings.Contains(answer, "req_8x42jk") {
+		t.Fatalf("%d %s", status, answer)
+	}
+	c.insist(c.api, "/v1/events", "application/json", "", []byte(strings.Replace(curlEvent, "acme-co", "globex", 1)))
+	db := c.database()
+	eventually(t, 15*time.Second, "both events and the conflict are there", func() bool {
+		return fmt.Sprint(db.query("SELECT customer, CAST(sum(quantity) AS BIGINT) FROM "+db.from("rollups")+" GROUP BY 1 ORDER BY 1")) == "[[acme-co 12450] [globex 12450]]" &&
+			fmt.Sprint(db.query("SELECT customer, event_id, reason FROM "+db.from("refused"))) == "[[acme-co req_8x42jk conflict]]"
+	})
+	eventually(t, 15*time.Second, "the hour is sealed", func() bool { return c.metric("otelcol_usagebox_ledger_sealed_parts") > 0 })
+	c.kill()
+	c.start()
+	status, answer, _ = c.post(c.api, "/v1/events", "application/json", "", []byte(strings.Replace(curlEvent, "12450", "1", 1)))
+	if status != http.StatusBadRequest || !strings.Contains(answer, `"reason":"conflict"`) {
+		t.Fatalf("after the seal: %d %s", status, answer)
+	}
+	c.insist(c.api, "/v1/events", "application/json", "", []byte(curlEvent))
+	if n := db.one("SELECT count(*) FROM " + db.from("events")); n != "2" {
+		t.Fatalf("%s rows", n)
+	}
+}
+
+// reader asks in a loop, as a dashboard does, and holds every answer against what can be true.
+type reader struct {
+	sent    *atomic.Int64 // units that senders have begun to send
+	queries int
+	done    sync.WaitGroup
+}
+
+func (r *reader) run(t *testing.T, d *database, stop <-chan struct{}) {
+	var before int64
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		for _, q := range []string{
+			"SELECT CAST(coalesce(sum(quantity), 0) AS BIGINT) FROM " + d.from("rollups") + " WHERE meter = 'units'",
+			"SELECT CAST(coalesce(sum(quantity), 0) AS BIGINT) FROM " + d.from("events") + " WHERE meter = 'units'",
+		} {
+			rows, err := d.try(q)
+			if err != nil {
+				if !strings.Contains(err.Error(), "Cannot open file") && !strings.Contains(err.Error(), "No files found") {
+					t.Errorf("a reader was told: %v", err)
+				}
+				continue
+			}
+			r.queries++
+			most := r.sent.Load()
+			total, _ := strconv.ParseInt(rows[0][0], 10, 64)
+			if total > most {
+				t.Errorf("a reader saw %d units of %d that were sent", total, most)
+			}
+			if strings.Contains(q, "rollups") {
+				if total < before {
+					t.Errorf("a reader saw %d units after %d", total, before)
+				}
+				before = total
+			}
+		}
+		for _, q := range []string{
+			"SELECT event_id, quantity FROM " + d.from("events") + " ORDER BY event_id LIMIT 5",
+			"SELECT customer FROM " + d.from("rollups"),
+			"SELECT max(quantity) FROM " + d.from("events"),
+		} {
+			rows, err := d.try(q)
+			if err != nil && !strings.Contains(err.Error(), "Cannot open file") && !strings.Contains(err.Error(), "No files found") {
+				t.Errorf("a reader was told: %v", err)
+			}
+			for _, row := range rows {
+				if !strings.HasPrefix(row[0], "customer") && !strings.HasPrefix(row[0], "e-") && row[0] != "1" && row[0] != "" && !strings.HasPrefix(row[0], "1.") && !strings.HasPrefix(row[0], "{") {
+					t.Errorf("a reader saw the row %v", row)
+				}
+			}
+		}
+	}
+}
+
+// kills is how often the program is killed under load.
+func kills() int {
+	if n, err := strconv.Atoi(os.Getenv("UBX_KILLS")); err == nil {
+		return n
+	}
+	return 50
+}
+
+// Senders that insist, on hours that are open, sealed and sealed again, a program that is killed at random, and a reader: nothing is lost, nothing is there
+// twice, and no answer was ever wrong.
+func TestKillsUnderLoadLoseNothingAndCountNothingTwice(t *testing.T) {
+	c := newCollector(t, "1s")
+	var sent, acknowledged atomic.Int64
+	stop := make(chan struct{})
+	var senders sync.WaitGroup
+	base := time.Date(2026, 5, 16, 0, 0, 0, 0, time.UTC)
+	for s := range 4 {
+		senders.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(s), 99))
+			for batch := 0; ; batch++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var body []string
+				for i := range 20 {
+					at := base.Add(time.Duration(random.IntN(6)) * time.Hour).Add(time.Duration(random.IntN(3600)) * time.Second)
+					body = append(body, fmt.Sprintf(`{"event_id":"e-%d-%d-%d","account_id":"customer%d","meter":"units","quantity":1,"timestamp":%q}`, s, batch, i, random.IntN(3), at.Format(time.RFC3339)))
+				}
+				text := []byte("[" + strings.Join(body, ",") + "]")
+				sent.Add(int64(len(body)))
+				c.insist(c.api, "/v1/events", "application/json", "", text)
+				if random.IntN(3) == 0 { // a retry whose answer was lost
+					c.insist(c.api, "/v1/events", "application/json", "", text)
+				}
+				acknowledged.Add(int64(len(body)))
+			}
+		})
+	}
+	db, looker := c.database(), c.database()
+	r := &reader{sent: &sent}
+	readerStop := make(chan struct{})
+	r.done.Go(func() { r.run(t, looker, readerStop) })
+
+	random := rand.New(rand.NewPCG(1, 2))
+	for range kills() {
+		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond) // the moment is the test's matter
+		c.kill()
+		c.start()
+	}
+	close(stop)
+	senders.Wait()
+	want := acknowledged.Load()
+	eventually(t, 30*time.Second, fmt.Sprintf("all %d acknowledged units are in the ledger", want), func() bool {
+		return db.one("SELECT CAST(sum(quantity) AS BIGINT) FROM "+db.from("rollups")+" WHERE meter = 'units'") == strconv.FormatInt(want, 10)
+	})
+	close(readerStop)
+	r.done.Wait()
+	if got := db.one("SELECT count(DISTINCT event_id) FROM " + db.from("events")); got != strconv.FormatInt(want, 10) {
+		t.Errorf("%s events are there, %d were acknowledged", got, want)
+	}
+	if twice := db.query("SELECT customer, event_id FROM " + db.from("events") + " GROUP BY ALL HAVING count(*) > 1"); len(twice) > 0 {
+		t.Errorf("%d events are there twice, the first: %v", len(twice), twice[0])
+	}
+	db.rollupsAgree()
+	t.Logf("%d events, %d kills, %d totals read", want, kills(), r.queries)
+	c.stop()
+	if out, err := exec.Command(program(t), "ledger", "verify", "--directory", c.dir).CombinedOutput(); err != nil {
+		t.Errorf("ledger verify: %v\n%s", err, tail(string(out), 2000))
+	}
+}
+
+func TestAcceptedDuplicatesConflictsAndRejectedAreWhatWasReceived(t *testing.T) {
+	c := newCollector(t, "1h")
+	var body []map[string]any
+	for i := range 50 {
+		e := map[string]any{"event_id": fmt.Sprint("e", i%40), "account_id": "acme", "meter": "units", "quantity": 1 + i/45, "timestamp": "2026-05-16T18:42:11Z"}
+		if i%10 == 9 {
+			e["quantity"] = -1
+		}
+		body = append(body, e)
+	}
+	text, _ := json.Marshal(body)
+	for range 3 {
+		c.post(c.api, "/v1/events", "application/json", "", text)
+	}
+	m := func(name string) float64 { return c.metric("otelcol_usagebox_" + name) }
+	if received, rest := m("receiver_received"), m("receiver_accepted")+m("receiver_rejected")+max(0, m("receiver_failed")); received != 150 || received != rest {
+		t.Errorf("the receiver: %v received, %v answered", received, rest)
+	}
+	if received, rest := m("dedupe_received"), m("dedupe_passed")+m("dedupe_duplicates")+m("dedupe_rejected")+max(0, m("dedupe_failed")); received != rest {
+		t.Errorf("dedupe: %v received, %v answered", received, rest)
+	}
+	if received, rest := m("ledger_received"), m("ledger_accepted")+max(0, m("ledger_duplicates"))+max(0, m("ledger_rejected"))+max(0, m("ledger_failed")); received != rest {
+		t.Errorf("the ledger: %v received, %v answered", received, rest)
+	}
+}
