@@ -73,7 +73,7 @@ func TestClickHouseHasTheSumsThatDuckDBHas(t *testing.T) {
 }
 
 func TestClickHouseFindsEveryRowByDecimalsOfBothSigns(t *testing.T) {
-	rows := make([]parquetfile.RollupRow, 2*parquetfile.RowsPerGroup)
+	rows := make([]parquetfile.RollupRow, 14*parquetfile.RollupRowsPerGroup)
 	for i := range rows {
 		v := decimal.FromInt64((int64(i) - int64(len(rows))/2) * 1_000_000_000_000)
 		rows[i] = parquetfile.RollupRow{Customer: fmt.Sprintf("%06d", i), Meter: "m", Unit: "u", HourStart: hourOfTest.Start(), Quantity: v, Cost: parquetfile.Money{Amount: v.Neg(), Known: i%3 == 0}}

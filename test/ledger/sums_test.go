@@ -209,7 +209,7 @@ func TestOrderedAndSingleColumnQueriesReadTheRightRows(t *testing.T) {
 }
 
 func TestPredicatesOnDecimalsOfBothSignsFindEveryRow(t *testing.T) {
-	rows := make([]parquetfile.RollupRow, 3*parquetfile.RowsPerGroup)
+	rows := make([]parquetfile.RollupRow, 20*parquetfile.RollupRowsPerGroup)
 	for i := range rows {
 		v := decimal.FromInt64((int64(i)*7919%int64(len(rows)) - int64(len(rows))/2) * 1_000_000_000_000)
 		rows[i] = parquetfile.RollupRow{Customer: fmt.Sprintf("%06d", i), Meter: "m", Unit: "u", HourStart: hourOfTest.Start(), Quantity: v, Cost: parquetfile.Money{Amount: v, Known: true}}

@@ -213,7 +213,7 @@ func NewRollupWriter(out io.Writer, g *Grouping) *RollupWriter {
 	if g == nil {
 		g = DefaultGrouping()
 	}
-	t := newTableWriter(out, g.table, RowsPerGroup)
+	t := newTableWriter(out, g.table, RollupRowsPerGroup)
 	t.w.SetKeyValueMetadata(dimensionsKey, g.text())
 	return &RollupWriter{t, g}
 }

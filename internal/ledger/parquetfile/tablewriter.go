@@ -15,6 +15,9 @@ const (
 	// RowsPerGroup is how many rows a row group has, or a few more, for an event is not torn apart. Engines prune by row group.
 	RowsPerGroup = 120_000
 
+	// RollupRowsPerGroup is that of rollups: a customer's invoice reads one or two of them in each file, whoever else is in it.
+	RollupRowsPerGroup = 16_384
+
 	pageBytes       = 64 << 10
 	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
 	batchRows       = 1024

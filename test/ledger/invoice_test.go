@@ -1,0 +1,78 @@
+package ledger
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// writeHours writes rollups of hours in which every customer has one row.
+func writeHours(t testing.TB, dir ledgerDir, hours, customers int) int64 {
+	t.Helper()
+	var size int64
+	for h := range hours {
+		hour := hourOfTest + usage.Hour(h)
+		rows := make([]parquetfile.RollupRow, 0, customers)
+		for i := range customers {
+			rows = append(rows, parquetfile.RollupRow{
+				HourStart: hour.Start(), Customer: fmt.Sprintf("customer-%06d", i), Feature: "support", Operation: "chat", Provider: "anthropic", Model: "claude-4.5-sonnet",
+				Meter: usage.MeterTokensIn, Unit: "token", Currency: "USD", PriceCurrency: "USD",
+				Quantity: decimal.FromInt64(int64(i*7919+h) * 1_000_000), Cost: parquetfile.Money{Amount: decimal.FromInt64(int64(i*h) * 3_000), Known: true},
+				Price: parquetfile.Money{Amount: decimal.FromInt64(int64(i*h) * 4_000), Known: true}, Events: int64(i), FirstAt: hour.Start() + usage.Micros(i), LastAt: hour.Start() + usage.Micros(i)*2,
+			})
+		}
+		path := dir.file("rollups", hour, "main", "sealed-1.parquet")
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := parquetfile.WriteRollups(f, nil, rows); err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += info.Size()
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return size
+}
+
+// BenchmarkInvoice asks for one customer's total of 72 hours in which every customer has usage every hour, at a growing number of
+// customers.
+func BenchmarkInvoice(b *testing.B) {
+	const hours = 72
+	for _, customers := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("customers=%d", customers), func(b *testing.B) {
+			dir := ledgerDir(b.TempDir())
+			size := writeHours(b, dir, hours, customers)
+			db := duckdb(b)
+			for b.Loop() {
+				rows := query(b, db, "SELECT meter, sum(quantity)::VARCHAR, sum(price)::VARCHAR FROM "+dir.source("rollups")+" WHERE customer = 'customer-000077' GROUP BY ALL")
+				if len(rows) != 1 {
+					b.Fatal(rows)
+				}
+			}
+			b.ReportMetric(float64(size)/float64(hours*customers), "B/row")
+		})
+	}
+}
+
+func TestACustomersInvoiceTouchesFewRowGroupsOfAFile(t *testing.T) {
+	dir := ledgerDir(t.TempDir())
+	writeHours(t, dir, 1, 100_000)
+	got := query(t, duckdb(t), "SELECT count(*) FILTER ('customer-000077' BETWEEN stats_min_value AND stats_max_value), count(*) FROM parquet_metadata('"+
+		string(dir)+"/rollups/**/*.parquet') WHERE path_in_schema = 'customer'")
+	mustEqual(t, "row groups with the customer, and all", []string{"1|7"}, got)
+}
