@@ -262,31 +262,31 @@ func (c *calls) around(i int, sets []int) []int {
 	if c.rules.off(RuleNested) {
 		return append(sets, i)
 	}
-	agreeing, related := -1, false
-	for _, s := range sets {
-		for _, in := range c.inner[i] {
-			g := c.nodes[in].Fact
-			if c.find(in) != s {
-				continue
-			}
-			related = related || sameModel(f, g)
-			if f.reports() && g.reports() && agrees(f, g, c.rules) {
-				agreeing = s
-			}
+	agreeing, related, alone := -1, false, f.reports()
+	for _, in := range c.inner[i] {
+		g := c.nodes[in].Fact
+		related = related || sameModel(f, g)
+		alone = alone && g.Emitter == f.Emitter && g.reports()
+		if f.reports() && g.reports() && agrees(f, g, c.rules) {
+			agreeing = c.find(in)
 		}
+	}
+	if alone && agreeing < 0 && !c.holds(f, sets) {
+		return append(sets, i) // its emitter tells of calls below it, and its own numbers are another call's
 	}
 	if len(sets) == 1 && (related || agreeing >= 0 || !f.Usage.some()) {
 		c.join(i, sets[0])
 		return []int{c.find(i)}
 	}
-	if related || agreeing >= 0 || !f.reports() || c.sumsTo(f, sets) {
+	if related || agreeing >= 0 || !f.reports() || c.holds(f, sets) {
 		c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: fmt.Sprintf("it lies around %d calls, which are counted themselves", len(sets))}
 		return sets
 	}
 	return append(sets, i) // other model, other tokens: a call that has other calls inside
 }
 
-func (c *calls) sumsTo(f *Fact, sets []int) bool {
+// holds says whether a span's numbers can be the sum of calls, or more: an aggregate may tell of calls that left no spans.
+func (c *calls) holds(f *Fact, sets []int) bool {
 	var sum Vector
 	for _, s := range sets {
 		if g := c.nodes[s].Fact; g.Usage.some() {
@@ -295,7 +295,7 @@ func (c *calls) sumsTo(f *Fact, sets []int) bool {
 		}
 	}
 	r := f.read(c.rules)
-	return sum.input() == r.input() && sum.output() == r.output()
+	return r.input() >= sum.input() && r.output() >= sum.output()
 }
 
 // gather makes groups of the sets and chooses each one's vector.
@@ -401,12 +401,17 @@ func (c *calls) dropSums() {
 // aggregate looks at wrappers and agents that report tokens: they count only where no call below them does.
 func (c *calls) aggregate() {
 	carries := make([]bool, len(c.nodes)) // a counted number is in the subtree
+	own := make([]bool, len(c.nodes))     // the same, not below another agent that sums only its own
 	silent := make([][]int, len(c.nodes)) // calls without usage in the subtree, at most two
 	for k := len(c.pre) - 1; k >= 0; k-- {
 		i := c.pre[k]
 		n := &c.nodes[i]
 		for _, child := range n.children {
 			carries[i] = carries[i] || carries[child]
+			if c.nodes[child].is(TraitOwnSum) {
+				continue
+			}
+			own[i] = own[i] || own[child]
 			for _, s := range silent[child] {
 				if len(silent[i]) < 2 && !slices.Contains(silent[i], s) {
 					silent[i] = append(silent[i], s)
@@ -416,7 +421,8 @@ func (c *calls) aggregate() {
 		}
 		if k := c.groupOf[i]; k >= 0 {
 			g := c.groups[k]
-			carries[i] = carries[i] || g.usage && g.dropped == ""
+			counted := g.usage && g.dropped == ""
+			carries[i], own[i] = carries[i] || counted, own[i] || counted
 			if !g.usage && !g.failed && len(silent[i]) < 2 && !slices.Contains(silent[i], k) {
 				silent[i] = append(silent[i], k)
 			}
@@ -425,13 +431,17 @@ func (c *calls) aggregate() {
 		if !sums || !n.Usage.some() {
 			continue
 		}
+		below := carries[i]
+		if n.is(TraitOwnSum) {
+			below = own[i]
+		}
 		switch {
-		case carries[i] && !c.rules.off(RuleWrapper):
+		case below && !c.rules.off(RuleWrapper):
 			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of the calls below it"}
 		case c.rules.off(RuleAggregate) || c.repeats(i):
 			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of a call that is counted elsewhere"}
 		default:
-			carries[i] = true
+			carries[i], own[i] = true, true
 			if len(silent[i]) == 1 {
 				g := c.groups[silent[i][0]]
 				g.reading, g.usage, g.adopted = n.read(c.rules), true, i

@@ -43,7 +43,9 @@ type dialectEntry struct {
 	Texts            map[string][]string `yaml:"texts"`
 	Cache            string              `yaml:"cache"`
 	Thought          string              `yaml:"thought"`
+	Sums             string              `yaml:"sums"`
 	EstimatesStreams bool                `yaml:"estimates_streams"`
+	ModelAfter       string              `yaml:"model_after"`
 	ContentModels    []string            `yaml:"content_models"`
 }
 
@@ -77,6 +79,7 @@ var (
 	textFields  = []string{"operation", "provider", "model", "requested", "response_id", "call_id", "tool", "agent", "node", "cost", "finish", "refusal", "duration_ms"}
 	cacheRules  = []string{"inside", "outside", "outside_anthropic"}
 	thoughtRule = []string{"inside", "outside"}
+	sumRules    = []string{"all", "own"}
 	signals     = []string{"span", signalLog}
 )
 
@@ -127,6 +130,9 @@ func (d *dialectEntry) check() error {
 	}
 	if m.Shape != "" && m.Shape != "call" {
 		return oneOf("match.shape", m.Shape, []string{"call"})
+	}
+	if d.Sums != "" && !slices.Contains(sumRules, d.Sums) {
+		return oneOf("sums", d.Sums, sumRules)
 	}
 	if d.Signal != "" && !slices.Contains(signals, d.Signal) {
 		return oneOf("signal", d.Signal, signals)

@@ -148,6 +148,7 @@ const (
 	TraitServer                           // span kind SERVER
 	TraitClient                           // span kind CLIENT
 	TraitLog                              // a log record, not a span
+	TraitOwnSum                           // an agent's usage is without that of the agents below it
 )
 
 // Fact is what is kept of a span.

@@ -40,7 +40,7 @@ func defaultIdentity() [numSlots][]string {
 			under("user_id", "userId"),
 		),
 		SlotSession:         join([]string{"usagebox.session.id", "session.id", "langfuse.session.id"}, under("session_id", "sessionId")),
-		SlotConversation:    join([]string{"gen_ai.conversation.id"}, under("conversation_id", "conversationId", "thread_id", "threadId")),
+		SlotConversation:    join([]string{"gen_ai.conversation.id", "conversation.id"}, under("conversation_id", "conversationId", "thread_id", "threadId")),
 		SlotFeature:         join([]string{"usagebox.feature", "feature.name", "feature", "app.feature"}, under("feature")),
 		SlotFeatureFallback: {"gen_ai.workflow.name", "traceloop.workflow.name", "ai.telemetry.functionId"},
 		SlotStep:            {"usagebox.step"},

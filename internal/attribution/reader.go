@@ -418,6 +418,9 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, name stri
 	f.Provider = cut(a.text(d.texts[textProvider]), limit)
 	f.Model = cut(a.text(d.texts[textModel]), limit)
 	f.Requested = cut(a.text(d.texts[textRequested]), limit)
+	if _, after, ok := strings.Cut(f.Requested, d.ModelAfter); ok && d.ModelAfter != "" {
+		f.Requested = after
+	}
 	f.ResponseID = cut(a.text(d.texts[textResponseID]), limit)
 	f.CallID = cut(a.text(d.texts[textCallID]), limit)
 	switch f.Role {
@@ -431,7 +434,7 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, name stri
 		f.Traits |= TraitServed
 	}
 	if cost := a.text(d.texts[textCost]); cost != "" && f.Role.isCall() {
-		if amount, err := usage.ParseAmount(cost); err == nil {
+		if amount, err := usage.ParseAmount(cost); err == nil && amount > 0 { // zero: it knew no price
 			f.ReportedCost, f.CostCurrency = amount.String(), "USD"
 		}
 	}
@@ -496,6 +499,9 @@ func (r *Reader) tokens(a *attributes, d *dialect, f *Fact) {
 		if isAnthropic(f.Provider, f.model()) {
 			f.Traits |= TraitCacheOutside
 		}
+	}
+	if d.Sums == "own" && f.Role == RoleAgent {
+		f.Traits |= TraitOwnSum
 	}
 	if d.Thought == "outside" {
 		f.Traits |= TraitThoughtOutside

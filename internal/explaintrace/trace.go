@@ -100,7 +100,7 @@ func neighbours(facts func(attribution.TraceID) []attribution.Fact) attribution.
 
 func explain(id attribution.TraceID, facts []attribution.Fact, near attribution.Neighbours) Trace {
 	d := attribution.Decide(facts, near)
-	t := Trace{TraceID: id.String(), Complete: attribution.Complete(facts), Totals: map[string]string{}}
+	t := Trace{TraceID: id.String(), Complete: attribution.Complete(facts), Spans: []Span{}, Events: []Event{}, Totals: map[string]string{}}
 	for i := range d.Spans {
 		t.Spans = append(t.Spans, spanOf(&d.Spans[i]))
 	}
