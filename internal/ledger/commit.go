@@ -161,6 +161,7 @@ func (l *Ledger) commit(group []*request) error {
 	}
 	l.o.Observer.Synced(time.Since(start))
 	g.remember()
+	s.witness.record(s.next)
 	return nil
 }
 
@@ -226,7 +227,7 @@ func (l *Ledger) revive() (*state, error) {
 	if s != nil {
 		l.o.Logger.Error("the ledger's store failed: what was acknowledged is on disk; it is opened again from there", zap.Error(s.store.failure()))
 		l.setState(nil, s.store.failure())
-		if err := s.store.close(); err != nil {
+		if err := s.close(); err != nil {
 			l.o.Logger.Warn("close the failed store", zap.Error(err))
 		}
 	}

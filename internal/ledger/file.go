@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -115,16 +114,11 @@ func (l *Ledger) digestFile(path string) (size int64, digest string, err error) 
 
 // readAll reads a small file; it is empty when it is not there.
 func (l *Ledger) readAll(path string) ([]byte, error) {
-	file, err := l.o.FS.Open(path)
+	text, err := readWhole(l.o.FS, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	_, err = b.ReadFrom(file)
-	return b.Bytes(), closeAfter(file, err)
+	return text, err
 }
 
 // replaceFile gives path a new content in one step. It is for files that are not part of the ledger's promise.

@@ -109,7 +109,7 @@ func (l *Ledger) release() (err error) {
 	l.state = nil
 	l.mu.Unlock()
 	if s != nil {
-		err = errors.Join(err, s.store.close())
+		err = errors.Join(err, s.close())
 	}
 	if l.caches != nil {
 		l.caches.release()

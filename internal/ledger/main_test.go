@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -8,6 +9,9 @@ import (
 
 // A store that failed in the middle of its work can't be closed: what Pebble started for it stays, without access to the disk.
 func TestMain(m *testing.M) {
+	if os.Getenv(childDirectory) != "" {
+		runChild()
+	}
 	const pebble = "github.com/cockroachdb/pebble/v2"
 	options := make([]goleak.Option, 0, 10)
 	for _, function := range []string{

@@ -223,8 +223,17 @@ func (l *Ledger) finishPart(s *state, h *hour) error {
 }
 
 // makePart writes the files of a part and lets them appear.
-func (l *Ledger) makePart(s *state, h *hour, p *part) (contents, int64, error) {
+func (l *Ledger) makePart(s *state, h *hour, p *part) (made contents, bytes int64, err error) {
 	var files [len(trees)]*countingFile
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, tree := range trees {
+			// It gives back the room; what can't be removed is written over by the next attempt.
+			_ = l.o.FS.Remove(l.paths.part(tree, h.Hour, p.Name) + temporary)
+		}
+	}()
 	for i, tree := range trees {
 		if err := l.paths.makeFolder(l.paths.hour(tree, h.Hour)); err != nil {
 			return contents{}, 0, err
@@ -236,14 +245,12 @@ func (l *Ledger) makePart(s *state, h *hour, p *part) (contents, int64, error) {
 		files[i] = l.countingFile(file)
 		defer file.Close() // again, when all went well: that changes nothing
 	}
-	made, err := l.writeContents(s, h.Hour, p.From, p.To, files)
-	if err != nil {
+	if made, err = l.writeContents(s, h.Hour, p.From, p.To, files); err != nil {
 		return contents{}, 0, err
 	}
 	if made.totals.Events != p.Events {
 		return contents{}, 0, corrupt("the store", fmt.Errorf("%s has %d events from %d to %d, %d were counted", hourText(h.Hour), made.totals.Events, p.From, p.To-1, p.Events))
 	}
-	var bytes int64
 	for i, tree := range trees {
 		if err := files[i].finish(); err != nil {
 			return contents{}, 0, err

@@ -45,7 +45,8 @@ func (p paths) store() string { return p.join(p.state(), storeFolder) }
 func (p paths) chain() string { return p.join(p.state(), "chain.ndjson") }
 func (p paths) stage() string { return p.join(p.state(), "stage") }
 
-func (p paths) status() string { return p.join(p.state(), "status.json") }
+func (p paths) witness() string { return p.join(p.state(), "acknowledged") }
+func (p paths) status() string  { return p.join(p.state(), "status.json") }
 
 // staged is where a tree's new folder of an hour is built.
 func (p paths) staged(tree string) string { return p.join(p.stage(), tree) }

@@ -15,7 +15,8 @@ import (
 // Its fields are guarded by Ledger.mu, except store. Only the committer changes next, refused, waiting and hour.hourRecord; only the
 // holder of Ledger.maintenance changes the rest.
 type state struct {
-	store *store
+	store   *store
+	witness *witness // used by the committer alone
 
 	next    uint64 // number of the next event; the first is 1
 	refused uint64 // number of the next refusal
@@ -124,14 +125,18 @@ func (l *Ledger) openState() (*state, error) {
 	}
 	s := &state{store: store, hours: make(map[usage.Hour]*hour)}
 	if err := l.loadState(s); err != nil {
-		return nil, errors.Join(err, store.close())
+		return nil, errors.Join(err, s.close())
 	}
 	if err := l.finish(s); err != nil {
 		if store.failure() != nil {
-			return nil, errors.Join(err, store.close())
+			return nil, errors.Join(err, s.close())
 		}
 		// The store is sound: events can be taken, and the maintainer tries again.
 		l.o.Logger.Warn("what was begun before the start could not be finished: it is tried again", zap.Error(err))
+		return s, nil
+	}
+	if err := l.o.FS.RemoveAll(l.paths.stage()); err != nil {
+		l.o.Logger.Warn("what an earlier seal left could not be removed from "+l.paths.stage(), zap.Error(err))
 	}
 	return s, nil
 }
@@ -151,6 +156,9 @@ func (l *Ledger) loadState(s *state) error {
 		return err
 	}
 	s.next = max(s.next, 1)
+	if err := l.checkWitness(s); err != nil {
+		return err
+	}
 	s.refused = max(s.refused, 1)
 	if err := s.loadHours(); err != nil {
 		return err

@@ -95,6 +95,9 @@ func openStore(dir string, c *caches, o *Options) (*store, error) {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBitsPerID)
 	}
 	err := s.guard(func() (err error) {
+		if err := checkLogs(options.FS, dir); err != nil {
+			return err
+		}
 		if err := replayLog(dir, *options); err != nil {
 			return err
 		}
