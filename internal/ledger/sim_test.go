@@ -693,7 +693,7 @@ func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
 
 // TestPlantedBugsAreFound shows that the simulation can fail: each of these bugs is found.
 func TestPlantedBugsAreFound(t *testing.T) {
-	const seeds = 10
+	const seeds = 20
 	names := [sabotages]string{
 		ackBeforeSync: "answers before the fsync", skipFolderSync: "a folder is not synced", skipFileSync: "a file is not synced",
 		doneBeforeMade: "a part is recorded before it is made", sealBeforeExchange: "a seal is recorded before the folders are exchanged",
