@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("../../examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheExampleAgentsSpendIsRightToTheToken(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "agent")
+	build := exec.Command("go", "build", "-o", binary, "./examples/agent")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c := newCollector(t, "1h")
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+c.grpc)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	db := c.database()
+	for _, line := range regexp.MustCompile(`(?m)^  (\w+) +(.*)$`).FindAllStringSubmatch(string(out), -1) {
+		for _, part := range strings.Split(line[2], ", ") {
+			meter, want, _ := strings.Cut(part, " ")
+			eventually(t, 15*time.Second, fmt.Sprintf("%s has %s %s in the rollups", line[1], want, meter), func() bool {
+				return db.one(fmt.Sprintf("SELECT CAST(sum(quantity) AS BIGINT) FROM %s WHERE customer = '%s' AND meter = '%s'", db.from("rollups"), line[1], meter)) == want
+			})
+		}
+	}
+	runs := fmt.Sprint(db.query("SELECT customer, feature, agent, CAST(sum(llm_calls) AS INT), CAST(sum(tool_calls) AS INT), CAST(sum(sub_agents) AS INT), any_value(status) FROM " + db.from("runs") + " GROUP BY run_id, customer, feature, agent ORDER BY customer"))
+	if runs != "[[acme refund-assistant planner 3 2 1 ok] [globex ticket-triage planner 3 2 1 ok]]" {
+		t.Errorf("runs: %s", runs)
+	}
+	queries, err := os.ReadFile(example(t, "queries.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range strings.Split(string(queries), ";") {
+		if !strings.Contains(q, "SELECT") {
+			continue
+		}
+		if rows := db.query(strings.ReplaceAll(q, "'usage/", "'"+c.dir+"/")); len(rows) == 0 {
+			t.Errorf("no rows for %s", q)
+		}
+	}
+}
+
+func TestThePostingScriptPosts(t *testing.T) {
+	c := newCollector(t, "1h")
+	for range 2 {
+		cmd := exec.Command(example(t, "post-event.sh"), "acme", "gpu_seconds", "12.5")
+		cmd.Env = append(os.Environ(), "URL=http://"+c.api, "EVENT_ID=job-1")
+		if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "conflict") {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	db := c.database()
+	eventually(t, 10*time.Second, "the event is in the ledger", func() bool {
+		return db.one("SELECT CAST(sum(quantity) AS VARCHAR) FROM "+db.from("rollups")+" WHERE meter = 'gpu_seconds'") == "12.500000"
+	})
+}
+
+func TestTheExampleConfigurationsAreValid(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"sidecar.yaml", "gateway.yaml"} {
+		cmd := exec.Command(program(t), "validate", "--config", example(t, name))
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "UBX_KEY=k", "TLS_CERT=c", "TLS_KEY=k", "LEDGER="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// Several sidecars' worth of senders over TLS with a token; without one nothing gets in.
+func TestTheGatewayTakesWhatHasATokenOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	key, cert := filepath.Join(dir, "server.key"), filepath.Join(dir, "server.crt")
+	if out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
+		"-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1").CombinedOutput(); err != nil {
+		t.Skipf("openssl makes no certificate here: %v %s", err, out)
+	}
+	text, err := os.ReadFile(example(t, "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := string(text)
+	api := freePort(t)
+	for from, to := range map[string]string{"0.0.0.0:4317": freePort(t), "0.0.0.0:4318": freePort(t), "0.0.0.0:8080": api, "0.0.0.0:13133": freePort(t)} {
+		config = strings.ReplaceAll(config, from, to)
+	}
+	config += "  telemetry: {metrics: {level: none}}\n"
+	cmd := exec.Command(program(t), "--config", write(t, config))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "UBX_KEY=secret", "TLS_CERT="+cert, "TLS_KEY="+key, "LEDGER="+filepath.Join(dir, "ledger"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	curl := func(token string) string {
+		out, _ := exec.Command("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", cert, "-H", "Authorization: Bearer "+token, "-d", curlEvent, "https://"+api+"/v1/events").Output()
+		return string(out)
+	}
+	eventually(t, 30*time.Second, "the gateway answers", func() bool { return curl("secret") == "202" })
+	if code := curl("wrong"); code != "401" {
+		t.Fatalf("a wrong token is answered with %s", code)
+	}
+}
