@@ -23,10 +23,10 @@
 //
 // Two that are equal in all of these and could fit one line at one time are an error that names both places.
 //
-// A line whose own meter no rate names is looked up under the meter that it is a part of as well: reasoning, audio and image tokens of an
-// answer under llm_tokens_out; cached, audio and image tokens of a question under llm_tokens_in. Of that and of a rate that names no
-// meter the first by the order above is taken. Providers that bill reasoning as output, or cached tokens in full, are so billed
-// right, and a rate for the part, when there is one, always goes before.
+// Some meters are a part of another one: reasoning, audio and image tokens of an answer of llm_tokens_out; cached, audio and image tokens
+// of a question of llm_tokens_in. A line of such a meter that no rate names, or only a rate that names the model less well than one for the
+// whole does, has the rate of the whole. So providers that bill reasoning as output, or cached tokens in full, are billed right, and
+// a rate for the part, where there is one, goes before.
 //
 // # Amounts
 //

@@ -125,3 +125,12 @@ func toFixed(r *big.Rat, scale int64) (int64, error) {
 }
 
 const endless = math.MaxInt64
+
+// Decimal is the shortest text of a decimal number ≥ 0, from any that JSON allows.
+func Decimal(text string) (string, error) {
+	r, err := parseDecimal(text)
+	if err != nil {
+		return "", err
+	}
+	return formatDecimal(r), nil
+}

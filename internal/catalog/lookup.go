@@ -54,10 +54,12 @@ func dimension(e *usage.Event, key string) string {
 
 // partOf is the meter that a meter is a part of, or empty.
 func partOf(meter string) string {
-	switch meter {
-	case usage.MeterTokensReasoning, usage.MeterTokensOutAudio, usage.MeterTokensOutImage:
+	switch {
+	case !strings.HasPrefix(meter, "llm_tokens_"):
+		return ""
+	case meter == usage.MeterTokensReasoning, strings.HasPrefix(meter, usage.MeterTokensOut+"_"):
 		return usage.MeterTokensOut
-	case usage.MeterTokensCacheRead, usage.MeterTokensCacheWrite, usage.MeterTokensInAudio, usage.MeterTokensInImage:
+	case strings.HasPrefix(meter, "llm_tokens_cache_"), strings.HasPrefix(meter, usage.MeterTokensIn+"_"):
 		return usage.MeterTokensIn
 	}
 	return ""
@@ -65,37 +67,42 @@ func partOf(meter string) string {
 
 // rate is the one that fits a line best, or nil.
 func (f *finder) rate(b *book, l *usage.Line) *Rate {
-	own := f.search(b, l.Meter, l.Unit)
-	if own != nil && own.Meter != "" {
+	own, name := f.search(b, l.Meter, l.Unit)
+	if own != nil && own.Meter != "" && name == 0 {
 		return own
 	}
-	if whole := partOf(l.Meter); whole != "" {
-		return f.search(b, whole, l.Unit)
+	whole := partOf(l.Meter)
+	if whole == "" {
+		return own
+	}
+	other, otherName := f.search(b, whole, l.Unit)
+	if own == nil || own.Meter == "" || other != nil && other.Meter != "" && otherName < name {
+		return other
 	}
 	return own
 }
 
 var noModel = []candidate{{anyModel, ""}}
 
-func (f *finder) search(b *book, meter, unit string) *Rate {
+// search is the first rate for a meter, and how good the name is by which it names the model: 0 is the best.
+func (f *finder) search(b *book, meter, unit string) (r *Rate, name int) {
 	f.values[fMeter] = meter
 	for i := range b.groups {
 		g := &b.groups[i]
+		name = 0
 		for k, candidates := range [...][]candidate{f.names, f.globs, noModel} {
-			if len(g.byKind[k]) == 0 {
-				continue
-			}
 			for _, c := range candidates {
 				f.values[fModel] = c.text
 				for _, s := range g.byKind[k] {
 					if r := f.look(s, unit); r != nil {
-						return r
+						return r, name
 					}
 				}
+				name++
 			}
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // look finds the rate of a shape that the event's values and time name.

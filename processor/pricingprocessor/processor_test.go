@@ -195,10 +195,12 @@ func TestChangesTakeForceHoweverTheFileIsReplaced(t *testing.T) {
 
 func TestBrokenCatalogueLeavesTheOldInForce(t *testing.T) {
 	for name, broke := range map[string]func(path string){
-		"broken":   func(path string) { write(t, path, dollar+"  - {book: cost, match: {meter: tool_calls}, price: -1}\n") },
-		"half":     func(path string) { write(t, path, twoDollars[:len(twoDollars)-9]) },
-		"missing":  func(path string) { require.NoError(t, os.Remove(path)) },
-		"two tied": func(path string) { write(t, path, dollar+"  - {id: b, book: cost, match: {meter: tool_calls}, price: 3}\n") },
+		"broken":  func(path string) { write(t, path, dollar+"  - {book: cost, match: {meter: tool_calls}, price: -1}\n") },
+		"half":    func(path string) { write(t, path, twoDollars[:len(twoDollars)-9]) },
+		"missing": func(path string) { require.NoError(t, os.Remove(path)) },
+		"two tied": func(path string) {
+			write(t, path, dollar+"  - {id: b, book: cost, match: {meter: tool_calls}, price: 3}\n")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := file(t, dollar)
