@@ -84,11 +84,11 @@ func (l *Ledger) openHours(s *state) []*hour {
 }
 
 // sealDue is when an hour is to be sealed: SealAfter after its end, and after the first part of what came late. A part from
-// before the clock was put back counts as one of now.
+// before the clock was put back doesn't make it wait.
 func (l *Ledger) sealDue(h *hour, now usage.Micros) usage.Micros {
 	from := (h.Hour + 1).Start()
-	if len(h.parts) > 0 {
-		from = max(from, min(h.parts[0].At, now))
+	if len(h.parts) > 0 && h.parts[0].At <= now {
+		from = max(from, h.parts[0].At)
 	}
 	return from + usage.Micros(l.o.SealAfter/time.Microsecond)
 }
