@@ -3,29 +3,29 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/confmap"
-	"go.uber.org/zap"
 )
 
 // banner says, once the configuration is known and before anything starts, where to send to and how to ask. It changes nothing.
-type banner struct{ log *zap.Logger }
+type banner struct{ to io.Writer }
 
-func newBanner() confmap.ConverterFactory {
-	return confmap.NewConverterFactory(func(set confmap.ConverterSettings) confmap.Converter { return &banner{set.Logger} })
+func newBanner(to io.Writer) confmap.ConverterFactory {
+	return confmap.NewConverterFactory(func(confmap.ConverterSettings) confmap.Converter { return &banner{to} })
 }
 
 // Convert reads the effective configuration.
 func (b *banner) Convert(_ context.Context, conf *confmap.Conf) error {
-	if b.log == nil {
-		return nil
-	}
 	for _, line := range describe(conf.ToStringMap()) {
-		b.log.Info(line)
+		if _, err := fmt.Fprintln(b.to, line); err != nil {
+			return nil // nobody reads along
+		}
 	}
+	b.to = io.Discard // said once, not at every reload
 	return nil
 }
 

@@ -4,6 +4,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ var defaultConfig string
 const version = "0.1.0"
 
 func main() {
-	cmd := newCommand()
+	cmd := newCommand(bannerFor(os.Args[1:]))
 	cmd.SetArgs(withDefaultConfig(cmd, os.Args[1:]))
 	if err := cmd.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "error: "+explain(err))
@@ -31,8 +32,16 @@ func main() {
 	}
 }
 
-func newCommand() *cobra.Command {
-	cmd := otelcol.NewCommand(settings())
+// bannerFor is where to tell of the configuration: only a program that is about to run does.
+func bannerFor(args []string) io.Writer {
+	if target, _, err := newCommand(io.Discard).Find(args); err == nil && target.HasParent() {
+		return io.Discard
+	}
+	return os.Stderr
+}
+
+func newCommand(banner io.Writer) *cobra.Command {
+	cmd := otelcol.NewCommand(settings(banner))
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.Short = "Meters what AI agents use: spans and posted events in, an exact ledger out"
 	cmd.AddCommand(&cobra.Command{
@@ -71,7 +80,7 @@ func withDefaultConfig(cmd *cobra.Command, args []string) []string {
 	return append(args, "--config=yaml:"+defaultConfig)
 }
 
-func settings() otelcol.CollectorSettings {
+func settings(banner io.Writer) otelcol.CollectorSettings {
 	return otelcol.CollectorSettings{
 		BuildInfo: component.BuildInfo{
 			Command:     "otelcol-usagebox",
@@ -88,7 +97,7 @@ func settings() otelcol.CollectorSettings {
 					httpsprovider.NewFactory(),
 					yamlprovider.NewFactory(),
 				},
-				ConverterFactories: []confmap.ConverterFactory{newBanner()},
+				ConverterFactories: []confmap.ConverterFactory{newBanner(banner)},
 			},
 		},
 	}
