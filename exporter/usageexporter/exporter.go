@@ -2,6 +2,7 @@ package usageexporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.opentelemetry.io/collector/component"
@@ -48,7 +49,7 @@ func (e *usageExporter) start(_ context.Context, _ component.Host) error {
 		return err
 	}
 	if err := registerGauges(e.telemetry, l); err != nil {
-		return fmt.Errorf("%w (the ledger is closed again: %v)", err, l.Close())
+		return errors.Join(err, l.Close())
 	}
 	e.ledger = l
 	return nil

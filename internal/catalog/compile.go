@@ -70,8 +70,6 @@ const (
 // dimensionFields are fields of match that are read from an event's dimensions.
 var dimensionFields = []string{"plan", "batch", "service_tier", "region"}
 
-func fieldOf(name string) field { return field(slices.Index(MatchFields, name)) }
-
 // shape is all rates of one book that name the same fields: one look into a map finds those that fit.
 type shape struct {
 	layer   int
@@ -239,11 +237,9 @@ func (b *builder) rate(e *Entry, id, meter string, t Terms, s span) {
 	if at.Line == 0 {
 		at = e.at
 	}
-	unit := ""
+	unit := t.Unit
 	if meter != "" {
 		unit = unitOf(&t, meter)
-	} else {
-		unit = t.Unit
 	}
 	if meter == "" && e.Markup == "" && t.Unit == "" {
 		if t.Price != "0" {

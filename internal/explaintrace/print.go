@@ -29,7 +29,7 @@ func printText(out io.Writer, traces []Trace) error {
 	return w.Flush()
 }
 
-func (t *Trace) print(w io.Writer) {
+func (t *Trace) print(w *bufio.Writer) {
 	fmt.Fprintf(w, "trace %s: %d spans, %d events", t.TraceID, len(t.Spans), len(t.Events))
 	if !t.Complete {
 		fmt.Fprint(w, "; its root or a parent is missing")
@@ -61,7 +61,7 @@ func (s *Span) mark() string {
 	return "·"
 }
 
-func (s *Span) print(w io.Writer) {
+func (s *Span) print(w *bufio.Writer) {
 	indent := strings.Repeat("  ", min(s.Depth, 40))
 	fmt.Fprintf(w, "  %s%s %s %s", indent, s.mark(), s.SpanID, s.Verdict)
 	if s.Name != "" {
@@ -74,7 +74,9 @@ func (s *Span) print(w io.Writer) {
 		fmt.Fprintf(w, " [%s as %s]", s.Dialect, s.Role)
 	}
 	fmt.Fprintln(w)
-	detail := func(format string, args ...any) { fmt.Fprintf(w, "  %s    "+format+"\n", append([]any{indent}, args...)...) }
+	detail := func(format string, args ...any) {
+		fmt.Fprintf(w, "  %s    "+format+"\n", append([]any{indent}, args...)...)
+	}
 	if s.Reason != "" {
 		reason := s.Reason
 		if s.Of != "" {
@@ -93,7 +95,7 @@ func (s *Span) print(w io.Writer) {
 	}
 }
 
-func (e *Event) print(w io.Writer) {
+func (e *Event) print(w *bufio.Writer) {
 	fmt.Fprintf(w, "  %s", e.ID)
 	if e.Model != "" {
 		fmt.Fprintf(w, " %s", plain(e.Model))
