@@ -69,7 +69,7 @@ processors:
     directory: '%[1]s/state/attribution'
     settle: {grace: 300ms, idle: 2s, max_wait: 20s}
   dedupe: {directory: '%[1]s/state/dedupe'}
-  pricing: {}
+  pricing: {directory: '%[1]s/state/catalogs'}
 connectors: {spanusage: {}}
 exporters:
   usage: {directory: '%[1]s', flush_interval: 200ms, seal_after: %[6]s}

@@ -81,7 +81,7 @@ service:
 		"a directory that is none":      {pipelines + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: " + file + "/u}}", []string{file, "not a directory"}},
 		"a directory of another":        {pipelines + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: " + owner.dir + "}}", []string{"is in use by process", "stop it, or set another directory"}},
 		"two users of a directory":      {strings.Replace(pipelines, "  pipelines:\n", "  pipelines:\n    traces/2: {receivers: [otlp], processors: [attribution], exporters: [spanusage]}\n", 1) + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"attribution's directory " + dir + "/a is in use by this process already"}},
-		"a catalogue that is not there": {strings.Replace(pipelines, "spanusage], exporters", "spanusage], processors: [pricing], exporters", 1) + "processors: {attribution: {directory: " + dir + "/a}, pricing: {catalog: " + dir + "/none.yaml}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"none.yaml"}},
+		"a catalogue that is not there": {strings.Replace(pipelines, "spanusage], exporters", "spanusage], processors: [pricing], exporters", 1) + "processors: {attribution: {directory: " + dir + "/a}, pricing: {catalog: " + dir + "/none.yaml, directory: " + dir + "/c}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"none.yaml"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, code := run(t, dir, "--config", write(t, q.config))
