@@ -102,15 +102,15 @@ func (w *EventWriter) row(e *usage.Event, l *usage.Line, last bool) error {
 		t.element(leafFlags, i, f)
 	}
 	if len(e.Flags) == 0 {
-		t.null(leafFlags)
+		t.noElements(leafFlags)
 	}
 	for i, d := range e.Dimensions {
 		t.element(leafDimensionKey, i, d.Key)
 		t.element(leafDimensionValue, i, d.Value)
 	}
 	if len(e.Dimensions) == 0 {
-		t.null(leafDimensionKey)
-		t.null(leafDimensionValue)
+		t.noElements(leafDimensionKey)
+		t.noElements(leafDimensionValue)
 	}
 	return t.endRow(last)
 }
@@ -118,9 +118,6 @@ func (w *EventWriter) row(e *usage.Event, l *usage.Line, last bool) error {
 // charge writes amount, currency and rate, which are neighbours.
 func (w *EventWriter) charge(leaf int, c usage.Charge) {
 	if !c.Known() {
-		w.t.null(leaf)
-		w.t.null(leaf + 1)
-		w.t.null(leaf + 2)
 		return
 	}
 	w.t.optionalInt64(leaf, int64(c.Amount), true)

@@ -20,7 +20,7 @@ const (
 
 	pageBytes       = 64 << 10
 	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
-	batchRows       = 1024
+	batchRows       = 256 // small enough that the batches of all columns stay in a processor's cache
 	batchBytes      = 128 << 10
 	bloomBits       = 10 // per row: less than one in a hundred absent ids gets past
 	indexBytes      = 256
@@ -28,7 +28,7 @@ const (
 
 var errClosed = errors.New("the file is finished")
 
-// tableWriter writes rows column by column. Its methods are called for each leaf of a row, then endRow.
+// tableWriter writes rows column by column: what a row has of each leaf, then endRow. A leaf that is left out is null.
 type tableWriter struct {
 	w         *parquet.GenericWriter[any]
 	end       *endWriter
@@ -77,7 +77,14 @@ func newTableWriter(out io.Writer, t table, perGroup int, sorted ...string) *tab
 	return tw
 }
 
-func (t *tableWriter) put(leaf int, v parquet.Value) { t.batch[leaf] = append(t.batch[leaf], v) }
+// put adds the row's value of a leaf that has one or none in a row, after nulls for the rows before it that had none.
+func (t *tableWriter) put(leaf int, v parquet.Value) {
+	b := t.batch[leaf]
+	for len(b) < t.rows {
+		b = append(b, parquet.Value{})
+	}
+	t.batch[leaf] = append(b, v)
+}
 
 func (t *tableWriter) text(leaf int, s string) {
 	t.bytes += len(s)
@@ -87,20 +94,16 @@ func (t *tableWriter) text(leaf int, s string) {
 // optionalText writes null for "".
 func (t *tableWriter) optionalText(leaf int, s string) {
 	if s == "" {
-		t.null(leaf)
 		return
 	}
 	t.bytes += len(s)
 	t.put(leaf, textValue(s).Level(0, 1, leaf))
 }
 
-func (t *tableWriter) null(leaf int) { t.put(leaf, parquet.Value{}) }
-
 func (t *tableWriter) int64(leaf int, v int64) { t.put(leaf, parquet.Int64Value(v)) }
 
 func (t *tableWriter) optionalInt64(leaf int, v int64, known bool) {
 	if !known {
-		t.null(leaf)
 		return
 	}
 	t.put(leaf, parquet.Int64Value(v).Level(0, 1, leaf))
@@ -113,7 +116,6 @@ func (t *tableWriter) int128(leaf int, v decimal.Int128) {
 
 func (t *tableWriter) optionalInt128(leaf int, v decimal.Int128, known bool) {
 	if !known {
-		t.null(leaf)
 		return
 	}
 	b := v.Bytes()
@@ -123,8 +125,11 @@ func (t *tableWriter) optionalInt128(leaf int, v decimal.Int128, known bool) {
 // element writes the i-th element of a list.
 func (t *tableWriter) element(leaf, i int, s string) {
 	t.bytes += len(s)
-	t.put(leaf, textValue(s).Level(min(i, 1), 1, leaf))
+	t.batch[leaf] = append(t.batch[leaf], textValue(s).Level(min(i, 1), 1, leaf))
 }
+
+// noElements writes an empty list.
+func (t *tableWriter) noElements(leaf int) { t.batch[leaf] = append(t.batch[leaf], parquet.Value{}) }
 
 // endRow ends a row. last says that the next row may begin a row group.
 func (t *tableWriter) endRow(last bool) error {
@@ -149,6 +154,9 @@ func (t *tableWriter) writeBatch() error {
 		return nil // the library computes addresses of the values of an empty batch
 	}
 	for leaf, values := range t.batch {
+		for len(values) < t.rows { // lists have at least a value in each row
+			values = append(values, parquet.Value{})
+		}
 		if _, err := t.leaves[leaf].WriteRowValues(values); err != nil {
 			return err
 		}
