@@ -2,12 +2,14 @@ package usageexporter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 )
 
 // Config is the exporter's configuration.
@@ -32,6 +34,11 @@ type Config struct {
 	// the reason unknown_target: 0s (refused at once) to 8760h.
 	CorrectionWait time.Duration `mapstructure:"correction_wait"`
 
+	// RollupDimensions are what rollups/ is grouped by besides hour, customer, meter, unit and currencies: any of feature, step, agent,
+	// operation, provider, model, user_id, session_id, conversation_id, run_id, source, service, and dimensions.KEY for a key of the
+	// event's own. It may be changed at any time: parts that are there stay as they are.
+	RollupDimensions []string `mapstructure:"rollup_dimensions"`
+
 	// MaxOpenBytes bounds the events that wait in the store for a seal, in bytes before compression: at least 16 MiB. Beyond it events
 	// are turned away, to be sent again.
 	MaxOpenBytes int64 `mapstructure:"max_open_bytes"`
@@ -54,8 +61,11 @@ func createDefaultConfig() component.Config {
 		SealAfter:      ledger.DefaultSealAfter,
 		CorrectionWait: ledger.DefaultCorrectionWait,
 		MaxOpenBytes:   ledger.DefaultMaxOpenBytes,
-		MinFreeBytes:   ledger.DefaultMinFreeBytes,
-		CacheBytes:     ledger.DefaultCacheBytes,
+
+		RollupDimensions: slices.Clone(parquetfile.DefaultDimensions),
+
+		MinFreeBytes: ledger.DefaultMinFreeBytes,
+		CacheBytes:   ledger.DefaultCacheBytes,
 	}
 }
 
@@ -66,6 +76,9 @@ func (c *Config) Validate() error {
 	}
 	if !ledger.ValidWriterID(c.WriterID) {
 		return fmt.Errorf("writer_id is %q: it takes 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or digit", c.WriterID)
+	}
+	if _, err := parquetfile.NewGrouping(c.RollupDimensions); err != nil {
+		return fmt.Errorf("rollup_dimensions: %w", err)
 	}
 	for _, d := range [...]struct {
 		field          string

@@ -40,10 +40,13 @@ func (e *usageExporter) start(_ context.Context, _ component.Host) error {
 		SealAfter:      e.config.SealAfter,
 		CorrectionWait: e.config.CorrectionWait,
 		MaxOpenBytes:   e.config.MaxOpenBytes,
-		MinFreeBytes:   e.config.MinFreeBytes,
-		CacheBytes:     e.config.CacheBytes,
-		Logger:         e.logger,
-		Observer:       observer{e.telemetry},
+
+		RollupDimensions: e.config.RollupDimensions,
+
+		MinFreeBytes: e.config.MinFreeBytes,
+		CacheBytes:   e.config.CacheBytes,
+		Logger:       e.logger,
+		Observer:     observer{e.telemetry},
 	})
 	if err != nil {
 		return err

@@ -46,14 +46,15 @@ func event(id string, quantity int64) usage.Event {
 
 func TestConfigErrorsNameTheFieldAndWhatItTakes(t *testing.T) {
 	for message, change := range map[string]func(*Config){
-		"directory is empty: set the path of the ledger's directory, such as ./usage":                                         func(c *Config) { c.Directory = " " },
-		`writer_id is "a/b": it takes 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or digit`: func(c *Config) { c.WriterID = "a/b" },
-		"flush_interval is 0s: it takes a duration from 100ms to 1h0m0s":                                                      func(c *Config) { c.FlushInterval = 0 },
-		"seal_after is -1s: it takes a duration from 0s to 168h0m0s":                                                          func(c *Config) { c.SealAfter = -time.Second },
-		"correction_wait is 8761h0m0s: it takes a duration from 0s to 8760h0m0s":                                              func(c *Config) { c.CorrectionWait = 8761 * time.Hour },
-		"max_open_bytes is 1: it takes a number of bytes, at least 16777216":                                                  func(c *Config) { c.MaxOpenBytes = 1 },
-		"min_free_bytes is -1: it takes a number of bytes, at least 0":                                                        func(c *Config) { c.MinFreeBytes = -1 },
-		"cache_bytes is 0: it takes a number of bytes, at least 1048576":                                                      func(c *Config) { c.CacheBytes = 0 },
+		"directory is empty: set the path of the ledger's directory, such as ./usage":                                                                                                                    func(c *Config) { c.Directory = " " },
+		`writer_id is "a/b": it takes 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or digit`:                                                                            func(c *Config) { c.WriterID = "a/b" },
+		`rollup_dimensions: unknown dimension "colour": it is one of feature, step, agent, operation, provider, model, user_id, session_id, conversation_id, run_id, source, service, or dimensions.KEY`: func(c *Config) { c.RollupDimensions = []string{"colour"} },
+		"flush_interval is 0s: it takes a duration from 100ms to 1h0m0s":                                                                                                                                 func(c *Config) { c.FlushInterval = 0 },
+		"seal_after is -1s: it takes a duration from 0s to 168h0m0s":                                                                                                                                     func(c *Config) { c.SealAfter = -time.Second },
+		"correction_wait is 8761h0m0s: it takes a duration from 0s to 8760h0m0s":                                                                                                                         func(c *Config) { c.CorrectionWait = 8761 * time.Hour },
+		"max_open_bytes is 1: it takes a number of bytes, at least 16777216":                                                                                                                             func(c *Config) { c.MaxOpenBytes = 1 },
+		"min_free_bytes is -1: it takes a number of bytes, at least 0":                                                                                                                                   func(c *Config) { c.MinFreeBytes = -1 },
+		"cache_bytes is 0: it takes a number of bytes, at least 1048576":                                                                                                                                 func(c *Config) { c.CacheBytes = 0 },
 	} {
 		cfg := createDefaultConfig().(*Config)
 		require.NoError(t, cfg.Validate())

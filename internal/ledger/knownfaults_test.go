@@ -349,3 +349,26 @@ func TestAMonthOfHoursStaysReadableInOrderOfChanges(t *testing.T) {
 		t.Fatal("an hour is there twice")
 	}
 }
+
+func TestRollupsMayBeGroupedOtherwiseFromOneStartToTheNext(t *testing.T) {
+	h := newHarness(t)
+	send := func(id string) {
+		for _, user := range []string{"ann", "ben"} {
+			e := event("acme", id+user, 1, testTime)
+			e.UserID = user
+			h.accept(e)
+		}
+		h.flush()
+	}
+	send("1")
+	h.o.RollupDimensions = []string{"model", "user_id"}
+	h.restart()
+	send("2")
+	h.o.RollupDimensions = nil
+	h.restart()
+	send("3")
+	h.wantTotal("acme", "6")
+	h.wantStored("acme", "6")
+	h.sealAll()
+	h.wantTotal("acme", "6")
+}

@@ -138,7 +138,7 @@ type Stats struct {
 	WaitingCorrections int64
 	SealLag            time.Duration // how long the oldest hour that is due has been waiting for its seal
 	ChainRecords       int64
-	StoreBytes         int64 // on disk
+	StoreBytes         int64 // on disk, after the last round of parts
 	Broken             error // why Append fails at present, or nil
 }
 
@@ -155,7 +155,7 @@ func (l *Ledger) Stats() Stats {
 	}
 	st := Stats{
 		OpenEvents: s.openEvents, OpenBytes: s.openBytes,
-		WaitingCorrections: s.waiting, ChainRecords: int64(s.chain.Records), StoreBytes: int64(s.store.db.Metrics().DiskSpaceUsage()),
+		WaitingCorrections: s.waiting, ChainRecords: int64(s.chain.Records), StoreBytes: s.storeBytes,
 	}
 	now := l.now()
 	for _, h := range s.hours {

@@ -31,6 +31,10 @@ type Options struct {
 	SealAfter      time.Duration // how long after an hour's end, and after the last seal of late usage, it is sealed
 	CorrectionWait time.Duration // how long a correction waits for its target
 
+	// RollupDimensions are what rollups are grouped by, as parquetfile.NewGrouping takes them; nil is parquetfile.DefaultDimensions. It may be changed: parts
+	// that are there stay as they are.
+	RollupDimensions []string
+
 	MaxOpenBytes int64 // events waiting for a seal, encoded; beyond it Append fails with ErrBusy
 	MinFreeBytes int64 // free disk space below which Append fails with ErrDiskFull
 	CacheBytes   int64 // block cache of the store
@@ -54,6 +58,9 @@ func (o *Options) setDefaults() error {
 	}
 	if !ValidWriterID(o.WriterID) {
 		return fmt.Errorf("writer id %q is not 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or digit", o.WriterID)
+	}
+	if _, err := groupingOf(o.RollupDimensions); err != nil {
+		return err
 	}
 	if o.FlushInterval <= 0 {
 		o.FlushInterval = DefaultFlushInterval

@@ -24,6 +24,16 @@ type part struct {
 	Bytes  int64        `json:"bytes"` // of the events in the store
 	At     usage.Micros `json:"at"`
 	Done   bool         `json:"done"`
+
+	Dimensions []string `json:"dimensions"` // that its rollups are grouped by; null is the default
+}
+
+// groupingOf is what rollups are grouped by; nil is the default.
+func groupingOf(dimensions []string) (*parquetfile.Grouping, error) {
+	if dimensions == nil {
+		return parquetfile.DefaultGrouping(), nil
+	}
+	return parquetfile.NewGrouping(dimensions)
 }
 
 // update makes one change of the maintainer's records durable.
@@ -55,7 +65,25 @@ func (l *Ledger) flush(ctx context.Context, s *state) error {
 			return err
 		}
 	}
-	return l.flushRefused(s)
+	if err := l.flushRefused(s); err != nil {
+		return err
+	}
+	return l.measure(s)
+}
+
+// measure takes the size of the store. Pebble may hold its lock for ever when it fails.
+func (l *Ledger) measure(s *state) error {
+	var size uint64
+	if err := s.store.guard(func() error {
+		size = s.store.db.Metrics().DiskSpaceUsage()
+		return nil
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	s.storeBytes = int64(size)
+	l.mu.Unlock()
+	return nil
 }
 
 // finish does what is recorded as begun.
@@ -136,7 +164,7 @@ var errEnough = errors.New("enough")
 
 // planPart records the next part of an hour: whole chunks, as many as SealBytes take.
 func (l *Ledger) planPart(s *state, h *hour, until uint64) error {
-	p := part{From: h.To, To: until, At: l.now()}
+	p := part{From: h.To, To: until, At: l.now(), Dimensions: l.o.RollupDimensions}
 	var events []stored
 	err := s.store.scan(hourSeqKey(keyChunk, h.Hour, h.To), hourSeqKey(keyChunk, h.Hour, until), func(key, value []byte) (err error) {
 		if p.Events > 0 && p.Bytes+int64(len(value)) > l.o.SealBytes {
@@ -245,7 +273,7 @@ func (l *Ledger) makePart(s *state, h *hour, p *part) (made contents, bytes int6
 		files[i] = l.countingFile(file)
 		defer file.Close() // again, when all went well: that changes nothing
 	}
-	if made, err = l.writeContents(s, h.Hour, p.From, p.To, files); err != nil {
+	if made, err = l.writeContents(s, h.Hour, p.From, p.To, p.Dimensions, files); err != nil {
 		return contents{}, 0, err
 	}
 	if made.totals.Events != p.Events {
@@ -274,14 +302,17 @@ type contents struct {
 
 // writeContents writes the events of an hour with numbers in [from, to), sorted, with their sums, into a file for each of
 // trees. The same events give the same bytes.
-func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, files [len(trees)]*countingFile) (contents, error) {
+func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, dimensions []string, files [len(trees)]*countingFile) (contents, error) {
+	grouping, err := groupingOf(dimensions)
+	if err != nil {
+		return contents{}, err
+	}
 	events, err := s.readStored(h, from, to)
 	if err != nil {
 		return contents{}, err
 	}
 	slices.SortFunc(events, compareStored)
-	w := parquetfile.NewPartWriter(files[0], files[2], files[1], nil)
-	rollup := parquetfile.NewRollup(nil)
+	w := parquetfile.NewPartWriter(files[0], files[2], files[1], grouping)
 	var e usage.Event
 	for i := range events {
 		if err := events[i].decode(&e); err != nil {
@@ -290,15 +321,12 @@ func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, files [l
 		if err := w.Write(&e); err != nil {
 			return contents{}, err
 		}
-		if err := rollup.Add(&e); err != nil {
-			return contents{}, err
-		}
 	}
 	totals, err := w.Close()
 	if err != nil {
 		return contents{}, err
 	}
-	return contents{totals, rollup.Rows()}, nil
+	return contents{totals, w.Rollups()}, nil
 }
 
 // readStored reads the events of an hour with numbers in [from, to), as they came.

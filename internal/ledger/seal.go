@@ -29,6 +29,8 @@ type sealed struct {
 	Events int64        `json:"events"`
 	Bytes  int64        `json:"bytes"` // of the events in the store
 	Covers []string     `json:"covers"`
+
+	Dimensions []string `json:"dimensions"` // as in part
 }
 
 // maxOpenParts is how many parts an open hour has before they are merged.
@@ -115,7 +117,7 @@ func (l *Ledger) sealNow(h *hour, now usage.Micros) (parts int, last bool) {
 
 // planSeal records the next sealed part of an hour.
 func (l *Ledger) planSeal(s *state, h *hour, parts int, last bool) error {
-	seal := &sealed{From: h.parts[0].From, To: h.parts[parts-1].To, At: l.now(), Last: last}
+	seal := &sealed{From: h.parts[0].From, To: h.parts[parts-1].To, At: l.now(), Last: last, Dimensions: l.o.RollupDimensions}
 	for i := range h.parts[:parts] {
 		p := &h.parts[i]
 		seal.Events += p.Events
@@ -267,7 +269,7 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 		defer file.Close() // again, when all went well: that changes nothing
 		files[i] = l.countingFile(file)
 	}
-	made, err := l.writeContents(s, h.Hour, seal.From, seal.To, files)
+	made, err := l.writeContents(s, h.Hour, seal.From, seal.To, seal.Dimensions, files)
 	if err != nil {
 		return nil, err
 	}
@@ -352,7 +354,7 @@ func (l *Ledger) sealInPlace(s *state, h *hour) (records []*ChainRecord, seals [
 		}
 		seal := &sealed{Name: p.Name, From: p.From, To: p.To, At: h.seal.At, Last: h.seal.Last, Events: p.Events, Bytes: p.Bytes, Covers: []string{p.Name}}
 		files := [len(trees)]*countingFile{l.countingFile(nil), l.countingFile(nil), l.countingFile(nil)}
-		made, err := l.writeContents(s, h.Hour, p.From, p.To, files)
+		made, err := l.writeContents(s, h.Hour, p.From, p.To, p.Dimensions, files)
 		if err != nil {
 			return nil, nil, err
 		}

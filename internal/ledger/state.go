@@ -22,7 +22,9 @@ type state struct {
 	refused uint64 // number of the next refusal
 	change  uint64 // number of the last change of an hour's totals
 	waiting int64  // corrections whose target is unknown
-	chain   chainHead
+
+	storeBytes int64 // on disk, as far as it is known
+	chain      chainHead
 
 	hours      map[usage.Hour]*hour
 	openEvents int64

@@ -54,7 +54,7 @@ func (l *Ledger) StatusNow() (Status, error) {
 	}
 	st.Chain = StatusChain{s.chain.Records, s.chain.Hash}
 	st.Waiting, st.OpenEvents, st.OpenBytes = s.waiting, s.openEvents, s.openBytes
-	st.StoreBytes = int64(s.store.db.Metrics().DiskSpaceUsage())
+	st.StoreBytes = s.storeBytes
 	st.NextEvent, st.LastChange, st.NoExchange = s.next, s.change, l.noExchange
 	st.Hours = make([]StatusHour, 0, len(s.hours))
 	for _, h := range s.hours {

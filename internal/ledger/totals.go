@@ -86,25 +86,36 @@ func decodeTotal(key, b []byte) (r parquetfile.RollupRow, err error) {
 
 func errShortTotal() error { return corrupt("a total in the store", errors.New("it ends too early")) }
 
-// addTotals adds a part's rollups to its hour's totals.
+// addTotals adds a part's rollups to its hour's totals. Dimensions that rollups have beside the default ones are summed over.
 func (s *state) addTotals(b *pebble.Batch, h usage.Hour, rows []parquetfile.RollupRow) error {
+	sums := make(map[string]*parquetfile.RollupRow, len(rows))
 	for i := range rows {
 		row := rows[i]
-		key := totalKey(h, &row)
-		v, found, err := s.store.get(key)
-		if err != nil {
-			return err
-		}
-		if found {
-			sum, err := decodeTotal(key, v)
+		row.Extra = nil
+		key := string(totalKey(h, &row))
+		sum := sums[key]
+		if sum == nil {
+			v, found, err := s.store.get([]byte(key))
 			if err != nil {
 				return err
 			}
-			if err := row.Merge(&sum); err != nil {
-				return fmt.Errorf("total of customer %q, meter %q: %w", row.Customer, row.Meter, err)
+			if !found {
+				sums[key] = &row
+				continue
 			}
+			stored, err := decodeTotal([]byte(key), v)
+			if err != nil {
+				return err
+			}
+			sum = &stored
+			sums[key] = sum
 		}
-		if err := b.Set(key, appendTotal(nil, &row), nil); err != nil {
+		if err := sum.Merge(&row); err != nil {
+			return fmt.Errorf("total of customer %q, meter %q: %w", row.Customer, row.Meter, err)
+		}
+	}
+	for key, sum := range sums {
+		if err := b.Set([]byte(key), appendTotal(nil, sum), nil); err != nil {
 			return err
 		}
 	}
