@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is the program with a configuration, a folder and ports of its own.
+type process struct {
+	cmd     *exec.Cmd
+	dir     string
+	ports   ports
+	log     bytes.Buffer
+	exited  chan struct{}
+	started time.Duration // CPU time when it was ready
+}
+
+type ports struct{ OTLP, API, Metrics, Health, Pprof, Next string }
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// start starts the program and waits until it is ready. next is the OTLP port of the program behind it, if there is one.
+func (b *bench) start(config, next string) (*process, error) {
+	dir, err := b.folder()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{dir: dir, exited: make(chan struct{}), ports: ports{Next: next}}
+	for _, to := range []*string{&p.ports.OTLP, &p.ports.API, &p.ports.Metrics, &p.ports.Health, &p.ports.Pprof} {
+		if *to, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	text := strings.NewReplacer("{dir}", dir, "{otlp}", p.ports.OTLP, "{api}", p.ports.API, "{metrics}", p.ports.Metrics, "{health}", p.ports.Health,
+		"{pprof}", p.ports.Pprof, "{next}", next).Replace(config + common)
+	file := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	p.cmd = exec.Command(b.binary, "--config", file)
+	p.cmd.Dir = dir
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.exited)
+	}()
+	err = p.until(time.Minute, "it is ready", func() (bool, error) {
+		resp, err := http.Get("http://127.0.0.1:" + p.ports.Health)
+		if err != nil {
+			return false, nil
+		}
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	})
+	if err == nil {
+		p.started, err = p.cpu()
+	}
+	if err != nil {
+		p.kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+// until asks again and again until done says so.
+func (p *process) until(limit time.Duration, what string, done func() (bool, error)) error {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if err != nil || ok {
+			return err
+		}
+		select {
+		case <-p.exited:
+			return fmt.Errorf("the program ended before %s:\n%s", what, p.log.String())
+		case <-deadline.C:
+			return fmt.Errorf("after %s it is not so that %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends the program as a service manager does, and removes its folder.
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(time.Minute):
+		p.kill()
+		return fmt.Errorf("the program did not stop within a minute")
+	}
+	if !p.cmd.ProcessState.Success() {
+		return fmt.Errorf("the program ended with %s:\n%s", p.cmd.ProcessState, p.log.String())
+	}
+	return os.RemoveAll(p.dir)
+}
+
+// kill is for what went wrong.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// clockTick is how long a unit of /proc/PID/stat is, on every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpu is user and system time since the program started.
+func (p *process) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * clockTick, err
+}
+
+// peakRSS is in MiB.
+func (p *process) peakRSS() (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	fields := strings.Fields(after)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("no VmHWM in /proc/%d/status", p.cmd.Process.Pid)
+	}
+	kib, err := strconv.ParseFloat(fields[0], 64)
+	return kib / 1024, err
+}
+
+// metric is the sum of a metric of this project over its attributes; 0 when it was not written yet.
+func (p *process) metric(name string) (sum float64, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+p.ports.Metrics+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		id, value, _ := strings.Cut(line, "} ")
+		id, _, _ = strings.Cut(id, "{")
+		id = strings.TrimSuffix(id, "_total")
+		if id != "otelcol_usagebox_"+name {
+			continue
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %q: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, lines.Err()
+}
+
+// save keeps a CPU profile of the next seconds.
+func (p *process) save(file string, seconds time.Duration) error {
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%s/debug/pprof/profile?seconds=%d", p.ports.Pprof, max(1, int(seconds.Seconds()))))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, resp.Body); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
