@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -240,32 +239,47 @@ func (c *common) exportRefused(s sink, r timeRange, customer string) error {
 	})
 }
 
-// eachRefused calls do for every row of refused/, day by day.
-func (c *common) eachRefused(do func(*parquetfile.RefusedRow) error) error {
+// refusedFiles are the files of refused/, day by day.
+func (c *common) refusedFiles() ([]string, error) {
 	paths, err := filepath.Glob(filepath.Join(escape(c.directory), parquetfile.Refused, "date=*", "writer=*", "*"+extension))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(paths)
+	for i := range paths {
+		rel, err := filepath.Rel(c.directory, paths[i])
+		if err != nil {
+			return nil, err
+		}
+		paths[i] = filepath.ToSlash(rel)
+	}
+	return paths, nil
+}
+
+// eachRefused calls do for every row of refused/.
+func (c *common) eachRefused(do func(*parquetfile.RefusedRow) error) error {
+	files, err := c.refusedFiles()
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(paths, strings.Compare)
-	for _, path := range paths {
-		rel, err := filepath.Rel(c.directory, path)
-		if err != nil {
-			return err
-		}
-		f, err := c.open(filepath.ToSlash(rel))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = parquetfile.ReadRefused(f, f.size, do)
-		_ = f.Close()
-		if err != nil {
+	for _, rel := range files {
+		if err := c.readRefused(rel, do); err != nil {
 			return fmt.Errorf("%s: %w", rel, err)
 		}
 	}
 	return nil
+}
+
+func (c *common) readRefused(rel string, do func(*parquetfile.RefusedRow) error) error {
+	f, err := c.open(rel)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return parquetfile.ReadRefused(f, f.size, do)
 }
 
 // encodeLine writes v as a line of JSON.

@@ -266,6 +266,13 @@ func TestVerifyFindsEachDamageAndNamesIt(t *testing.T) {
 			o.write("main", false, e)
 			f.copy(o.files("runs")[0], unsealed(f, "runs"))
 		}, []string{kindRun}, "has no events"},
+		"a flipped bit in a refusal": {func(f *fixture) {
+			paths, err := filepath.Glob(filepath.Join(f.dir, "refused", "*", "*", "*.parquet"))
+			if err != nil || len(paths) != 1 {
+				t.Fatal(paths, err)
+			}
+			f.change(paths[0], flip)
+		}, []string{kindUnreadable}, "refused/"},
 		"a folder that is no hour": {func(f *fixture) {
 			_ = os.MkdirAll(filepath.Join(f.dir, "events", "date=today", "hour=1", "writer=main"), 0o755)
 		}, []string{kindMisplaced}, "YYYY-MM-DD"},

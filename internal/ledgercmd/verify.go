@@ -1,6 +1,7 @@
 package ledgercmd
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 )
 
 // problem is one thing that is not what it has to be.
@@ -177,6 +180,9 @@ func (v *verifier) run() (*verifyReport, error) {
 		if err := v.checkTwice(folders); err != nil {
 			return nil, err
 		}
+		if err := v.checkRefused(); err != nil {
+			return nil, err
+		}
 	}
 	v.report.Hours = len(folders)
 	return &v.report, nil
@@ -283,6 +289,23 @@ func (v *verifier) chainOf(writer string, again bool) (*chain, error) {
 		v.chains[writer] = ch
 	}
 	return ch, err
+}
+
+// checkRefused reads refused/, which no sum is held against.
+func (v *verifier) checkRefused() error {
+	files, err := v.refusedFiles()
+	if err != nil {
+		return err
+	}
+	for _, rel := range files {
+		err := v.readRefused(rel, func(*parquetfile.RefusedRow) error { return nil })
+		if errors.Is(err, parquetfile.ErrCorrupt) || errors.Is(err, parquetfile.ErrVersion) {
+			v.found(problem{Kind: kindUnreadable, File: rel, Detail: err.Error()})
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", rel, err)
+		}
+	}
+	return nil
 }
 
 func (v *verifier) checkCopy(writer, path string) error {
