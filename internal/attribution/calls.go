@@ -13,8 +13,13 @@ import (
 // slack is how far clocks of one machine may disagree about what lies inside what.
 const slack = usage.Micros(5_000)
 
-// maxActive bounds how many overlapping spans one is compared with.
-const maxActive = 256
+// What one span is compared with is bounded, so that a trace of any shape takes no more than n log n.
+const (
+	maxActive = 256  // overlapping spans
+	maxPairs  = 16   // of them, the best
+	maxSets   = 1024 // calls inside a call
+	maxAlike  = 256  // calls that say the same number
+)
 
 // group is one model call: the spans that are it.
 type group struct {
@@ -37,6 +42,12 @@ type calls struct {
 	groups  []*group
 	groupOf []int // index in groups, -1
 	sums    []int // wrappers and agents that are counted as aggregates
+
+	byOutput map[int64][]int
+	below    []Vector // counted in a node's subtree
+	orphans  []orphan // by start
+	strays   []int    // counted calls, by start
+	excess   int64    // tokens by which wrappers and the calls below them disagree
 }
 
 func newCalls(t *tree) *calls {
@@ -131,32 +142,45 @@ func (c *calls) mergeSiblings() {
 	slices.SortFunc(leaves, func(a, b int) int {
 		return cmp.Or(cmp.Compare(c.nodes[a].Start, c.nodes[b].Start), cmp.Compare(a, b))
 	})
-	var pairs []pair
+	var pairs, own []pair
 	var active []int
 	for _, b := range leaves {
-		active = slices.DeleteFunc(active, func(a int) bool { return c.nodes[a].End+slack < c.nodes[b].Start })
-		for _, a := range active[max(0, len(active)-maxActive):] {
+		if !c.rules.off(RuleOverlap) {
+			active = slices.DeleteFunc(active, func(a int) bool { return c.nodes[a].End+slack < c.nodes[b].Start })
+		}
+		own = own[:0]
+		for _, a := range active {
 			if p, ok := c.pair(a, b); ok {
-				pairs = append(pairs, p)
+				own = append(own, p)
 			}
+		}
+		if len(own) > maxPairs {
+			slices.SortFunc(own, c.better)
+			own = own[:maxPairs]
+		}
+		pairs = append(pairs, own...)
+		if len(active) == maxActive {
+			active = slices.Delete(active, 0, 1)
 		}
 		active = append(active, b)
 	}
-	slices.SortFunc(pairs, func(p, q pair) int {
-		return cmp.Or(cmp.Compare(p.score, q.score), cmp.Compare(p.distance, q.distance), cmp.Compare(min(p.a, p.b), min(q.a, q.b)), cmp.Compare(max(p.a, p.b), max(q.a, q.b)))
-	})
+	slices.SortFunc(pairs, c.better)
 	for _, p := range pairs {
 		a, b := c.find(p.a), c.find(p.b)
-		if a == b || slices.ContainsFunc(c.emittersOf(a), func(e string) bool { return slices.Contains(c.emittersOf(b), e) }) {
+		if a == b || !c.rules.off(RuleEmitter) && slices.ContainsFunc(c.emittersOf(a), func(e string) bool { return slices.Contains(c.emittersOf(b), e) }) {
 			continue
 		}
 		c.join(a, b)
 	}
 }
 
+func (c *calls) better(p, q pair) int {
+	return cmp.Or(cmp.Compare(p.score, q.score), cmp.Compare(p.distance, q.distance), cmp.Compare(min(p.a, p.b), min(q.a, q.b)), cmp.Compare(max(p.a, p.b), max(q.a, q.b)))
+}
+
 func (c *calls) pair(a, b int) (pair, bool) {
 	f, g := &c.nodes[a], &c.nodes[b]
-	if f.Emitter == g.Emitter || f.Role != g.Role || !sameModel(f.Fact, g.Fact) || c.above(a, b) || c.above(b, a) {
+	if f.Emitter == g.Emitter && !c.rules.off(RuleEmitter) || f.Role != g.Role || !sameModel(f.Fact, g.Fact) || c.above(a, b) || c.above(b, a) {
 		return pair{}, false
 	}
 	p := pair{a: a, b: b, distance: abs(f.Start-g.Start) + abs(f.End-g.End)}
@@ -246,12 +270,13 @@ func (c *calls) mergeNested() {
 		var sets []int
 		for _, in := range c.inner[i] {
 			for _, s := range below[in] {
-				if root := c.find(s); !slices.Contains(sets, root) {
-					sets = append(sets, root)
-				}
+				sets = append(sets, c.find(s))
 			}
+			below[in] = nil
 		}
 		slices.Sort(sets)
+		sets = slices.Compact(sets)
+		sets = sets[:min(len(sets), maxSets)]
 		below[i] = c.around(i, sets)
 	}
 }
@@ -271,7 +296,7 @@ func (c *calls) around(i int, sets []int) []int {
 			agreeing = c.find(in)
 		}
 	}
-	if alone && agreeing < 0 && !c.holds(f, sets) {
+	if alone && agreeing < 0 && !c.holds(f, sets) && !c.rules.off(RuleOwnAnswer) {
 		return append(sets, i) // its emitter tells of calls below it, and its own numbers are another call's
 	}
 	if len(sets) == 1 && (related || agreeing >= 0 || !f.Usage.some()) {
@@ -324,7 +349,7 @@ func (c *calls) gather() {
 func (c *calls) weigh(g *group) {
 	slices.SortFunc(g.members, func(a, b int) int {
 		f, h := &c.nodes[a], &c.nodes[b]
-		by := cmp.Or(truth(h.Usage.some(), f.Usage.some()), truth(f.is(TraitEstimated), h.is(TraitEstimated)))
+		by := cmp.Or(truth(h.Usage.some(), f.Usage.some()), truth(c.estimated(f), c.estimated(h)))
 		if !c.rules.off(RuleRank) {
 			by = cmp.Or(by, cmp.Compare(h.Rank, f.Rank))
 		}
@@ -353,6 +378,8 @@ func (c *calls) weigh(g *group) {
 	}
 }
 
+func (c *calls) estimated(n *node) bool { return n.is(TraitEstimated) && !c.rules.off(RuleEstimated) }
+
 // enrich takes the split of input or of output from another reading of the same call where this one has none.
 func (r *Reading) enrich(o Reading) {
 	for _, side := range [...][]Bucket{{BucketIn, BucketCacheRead, BucketCacheWrite, BucketInAudio, BucketInImage}, {BucketOut, BucketReasoning, BucketOutAudio, BucketOutImage}} {
@@ -377,104 +404,6 @@ func (r *Reading) enrich(o Reading) {
 			r.Thought = o.Thought + "; from the double"
 		}
 	}
-}
-
-// dropSums finds calls whose numbers are the sum of the calls that tools inside them made.
-func (c *calls) dropSums() {
-	below := make([]Vector, len(c.nodes)) // counted in the subtree
-	for k := len(c.pre) - 1; k >= 0; k-- {
-		i := c.pre[k]
-		if at := c.groupOf[i]; at >= 0 && c.groups[at].usage && c.groups[at].members[0] == i {
-			g := c.groups[at]
-			if len(g.members) == 1 && !below[i].zero() && below[i].input() == g.reading.input() && below[i].output() == g.reading.output() {
-				g.dropped = "its tokens are the sum of the calls below it"
-			} else {
-				below[i] = below[i].plus(g.reading.Vector)
-			}
-		}
-		if p := c.nodes[i].parent; p >= 0 {
-			below[p] = below[p].plus(below[i])
-		}
-	}
-}
-
-// aggregate looks at wrappers and agents that report tokens: they count only where no call below them does.
-func (c *calls) aggregate() {
-	carries := make([]bool, len(c.nodes)) // a counted number is in the subtree
-	own := make([]bool, len(c.nodes))     // the same, not below another agent that sums only its own
-	silent := make([][]int, len(c.nodes)) // calls without usage in the subtree, at most two
-	for k := len(c.pre) - 1; k >= 0; k-- {
-		i := c.pre[k]
-		n := &c.nodes[i]
-		for _, child := range n.children {
-			carries[i] = carries[i] || carries[child]
-			if c.nodes[child].is(TraitOwnSum) {
-				continue
-			}
-			own[i] = own[i] || own[child]
-			for _, s := range silent[child] {
-				if len(silent[i]) < 2 && !slices.Contains(silent[i], s) {
-					silent[i] = append(silent[i], s)
-				}
-			}
-			silent[child] = nil
-		}
-		if k := c.groupOf[i]; k >= 0 {
-			g := c.groups[k]
-			counted := g.usage && g.dropped == ""
-			carries[i], own[i] = carries[i] || counted, own[i] || counted
-			if !g.usage && !g.failed && len(silent[i]) < 2 && !slices.Contains(silent[i], k) {
-				silent[i] = append(silent[i], k)
-			}
-		}
-		sums := n.Role == RoleWrapper || n.Role == RoleAgent
-		if !sums || !n.Usage.some() {
-			continue
-		}
-		below := carries[i]
-		if n.is(TraitOwnSum) {
-			below = own[i]
-		}
-		switch {
-		case below && !c.rules.off(RuleWrapper):
-			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of the calls below it"}
-		case c.rules.off(RuleAggregate) || c.repeats(i):
-			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of a call that is counted elsewhere"}
-		default:
-			carries[i], own[i] = true, true
-			if len(silent[i]) == 1 {
-				g := c.groups[silent[i][0]]
-				g.reading, g.usage, g.adopted = n.read(c.rules), true, i
-				c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of the only call below it, which reports none", Of: c.nodes[g.members[0]].Span}
-				continue
-			}
-			c.sums = append(c.sums, i)
-			c.verdict[i] = Verdict{Kind: VerdictAggregate, Reason: "no call below it reports tokens: its sum stands in for them"}
-		}
-	}
-	slices.Sort(c.sums)
-}
-
-// repeats says whether a wrapper tells of a call that is counted where no tree connects them: the same response, or another emitter's sum.
-func (c *calls) repeats(i int) bool {
-	f := c.nodes[i].Fact
-	for _, g := range c.groups {
-		m := c.nodes[g.members[0]].Fact
-		if !g.usage || g.dropped != "" || m.Emitter == f.Emitter && f.ResponseID == "" {
-			continue
-		}
-		sameID := f.ResponseID != "" && f.ResponseID == m.ResponseID
-		if (sameID || m.Emitter != f.Emitter && within(f, m) && sameModel(f, m)) && agrees(f, m, c.rules) {
-			return true
-		}
-	}
-	for _, s := range c.sums {
-		m := c.nodes[s].Fact
-		if m.Emitter != f.Emitter && within(f, m) && agrees(f, m, c.rules) {
-			return true
-		}
-	}
-	return false
 }
 
 func truth(a, b bool) int {

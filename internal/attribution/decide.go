@@ -91,6 +91,7 @@ func decide(facts []Fact, near Neighbours, rules Rules) Decision {
 	d.counted(c.once(RoleRetrieval, func(*Fact, *Fact) bool { return true }), VerdictRetrieval, usage.MeterRetrievals)
 	d.counted(c.once(RoleMemory, func(f, g *Fact) bool { return f.Operation == g.Operation }), VerdictMemory, usage.MeterMemoryOps)
 	d.agents(c.agents())
+	d.Tally.WrapperExcess = c.excess
 	return d.finish()
 }
 
@@ -115,7 +116,8 @@ func Identify(facts []Fact, span SpanID, near Neighbours) (Linked, bool) {
 
 type decider struct {
 	*calls
-	owner *owner
+	owner  *owner
+	silent []int // by preorder: calls without tokens before
 	Decision
 }
 
@@ -140,7 +142,7 @@ func (d *decider) event(members []int, counts string, lines ...usage.Line) *Plan
 		p.Event.TraceID = ""
 	}
 	if f.is(TraitLog) {
-		p.Event.Source = sourceLog
+		p.Event.Source = SourceLog
 	}
 	for name, slot := range SlotNames {
 		p.Origins[name] = r.origins[slot]
@@ -221,11 +223,7 @@ func (d *decider) sum(i int) {
 	f := d.node(i).Fact
 	reading := f.read(d.rules)
 	lines := tokenLines(reading.Vector)
-	silent := false // calls below count themselves, without tokens
-	for _, g := range d.groups {
-		silent = silent || !g.usage && !g.failed && d.above(i, g.members[0])
-	}
-	if !silent {
+	if d.silentBelow(i) == 0 { // calls below count themselves, without tokens
 		lines = append(lines, usage.Line{Meter: usage.MeterLLMRequests, Quantity: usage.Units(1)})
 	}
 	p := d.event([]int{i}, "aggregate", lines...)
@@ -233,6 +231,22 @@ func (d *decider) sum(i int) {
 	p.Event.AddFlag(usage.FlagAggregate)
 	p.Event.Operation = "chat"
 	d.Tally.Aggregates++
+}
+
+// silentBelow is how many calls without tokens are in a subtree.
+func (d *decider) silentBelow(i int) int {
+	if d.silent == nil {
+		d.silent = make([]int, len(d.pre)+1)
+		for _, g := range d.groups {
+			if !g.usage && !g.failed {
+				d.silent[d.node(g.members[0]).order+1]++
+			}
+		}
+		for k := range d.pre {
+			d.silent[k+1] += d.silent[k]
+		}
+	}
+	return d.silent[d.node(i).last+1] - d.silent[d.node(i).order]
 }
 
 func (d *decider) counted(c counts, kind VerdictKind, meter string) {
@@ -335,7 +349,8 @@ func (d *decider) finish() Decision {
 	return d.Decision
 }
 
-const sourceLog = "log"
+// SourceLog is the source of events that only log records tell of.
+const SourceLog = "log"
 
 // operations are the conventions' names; others stand for one of them.
 var operations = []string{"chat", "generate_content", "text_completion", "embeddings", "retrieval", "execute_tool", "invoke_agent"}

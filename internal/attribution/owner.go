@@ -1,6 +1,8 @@
 package attribution
 
 import (
+	"strconv"
+
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -28,32 +30,40 @@ const (
 // owner resolves identity: own span, nearest ancestor, the one value that the trace has, linked span, resource.
 type owner struct {
 	*tree
-	holder [][numSlots]int32 // nearest node at or above that has the slot, -1
-	links  []int32           // nearest node at or above that has links, -1
-	agent  []int32           // nearest agent's span at or above
-	tool   []int32           // nearest tool's span at or above
-	only   [numSlots]string  // the one value that the trace has
-	near   Neighbours
-	known  map[Place]*Linked
-	extras map[string]string // the one value of each further dimension
+	holder  [][numSlots]int32 // nearest node at or above that has the slot, -1
+	links   []int32           // nearest node at or above that has links, -1
+	agent   []int32           // nearest agent's span at or above
+	tool    []int32           // nearest tool's span at or above
+	only    [numSlots]string  // the one value that the trace has
+	near    Neighbours
+	known   map[Place]*Linked
+	extras  map[string]string  // the one value of each further dimension
+	extraAt map[string][]int32 // by further dimension: nearest node at or above that has it, -1
+	top     []int32            // outermost agent's span at or above, -1
+	linkAt  map[linkKey]string
+}
+
+type linkKey struct {
+	holder int32
+	what   string
 }
 
 func newOwner(t *tree, near Neighbours) *owner {
 	n := len(t.nodes)
 	o := &owner{
 		tree: t, near: near, holder: make([][numSlots]int32, n), links: make([]int32, n), agent: make([]int32, n), tool: make([]int32, n),
-		known: map[Place]*Linked{}, extras: map[string]string{},
+		known: map[Place]*Linked{}, extras: map[string]string{}, extraAt: map[string][]int32{}, top: make([]int32, n), linkAt: map[linkKey]string{},
 	}
 	var several [numSlots]bool
 	severalExtra := map[string]bool{}
 	for _, i := range t.pre {
 		f, p := t.nodes[i].Fact, t.nodes[i].parent
-		o.links[i], o.agent[i], o.tool[i] = -1, -1, -1
+		o.links[i], o.agent[i], o.tool[i], o.top[i] = -1, -1, -1, -1
 		for s := range o.holder[i] {
 			o.holder[i][s] = -1
 		}
 		if p >= 0 {
-			o.links[i], o.agent[i], o.tool[i] = o.links[p], o.agent[p], o.tool[p]
+			o.links[i], o.agent[i], o.tool[i], o.top[i] = o.links[p], o.agent[p], o.tool[p], o.top[p]
 			if !t.rules.off(RuleAncestor) {
 				o.holder[i] = o.holder[p]
 			}
@@ -64,6 +74,9 @@ func newOwner(t *tree, near Neighbours) *owner {
 		switch f.Role {
 		case RoleAgent:
 			o.agent[i] = int32(i)
+			if o.top[i] < 0 {
+				o.top[i] = int32(i)
+			}
 		case RoleTool:
 			o.tool[i] = int32(i)
 		case RoleNever:
@@ -92,26 +105,54 @@ func newOwner(t *tree, near Neighbours) *owner {
 			o.only[s] = ""
 		}
 	}
+	for key := range o.extras {
+		o.extraAt[key] = t.nearest(func(f *Fact) bool { return f.Own.extra(key) != "" })
+	}
 	for key := range severalExtra {
 		delete(o.extras, key)
 	}
 	return o
 }
 
-// value is one dimension of what spans, which are one thing, belong to. The nearest of their ancestors decides.
+var slotKeys = func() (keys [numSlots]string) {
+	for s := range keys {
+		keys[s] = "slot " + strconv.Itoa(s)
+	}
+	return keys
+}()
+
+// nearest finds for every node the nearest one at or above that has something, or -1.
+func (t *tree) nearest(has func(*Fact) bool) []int32 {
+	at := make([]int32, len(t.nodes))
+	for _, i := range t.pre {
+		switch p := t.nodes[i].parent; {
+		case has(t.nodes[i].Fact):
+			at[i] = int32(i)
+		case p >= 0:
+			at[i] = at[p]
+		default:
+			at[i] = -1
+		}
+	}
+	return at
+}
+
+// value is one dimension of what spans, which are one thing, belong to: what one of them says itself, else the innermost of
+// their ancestors that says something.
 func (o *owner) value(members []int, s Slot) (string, Origin) {
-	best, distance := int32(-1), 0
+	best, own := int32(-1), false
 	for _, m := range members {
 		h := o.holder[m][s]
 		if h < 0 {
 			continue
 		}
-		if d := o.nodes[m].depth - o.nodes[h].depth; best < 0 || d < distance {
-			best, distance = h, d
+		itself := h == int32(m)
+		if best < 0 || itself && !own || itself == own && o.nodes[h].depth > o.nodes[best].depth {
+			best, own = h, itself
 		}
 	}
 	if best >= 0 {
-		if distance == 0 {
+		if own {
 			return o.nodes[best].Own.Slots[s], FromSpan
 		}
 		return o.nodes[best].Own.Slots[s], FromAncestor
@@ -119,7 +160,7 @@ func (o *owner) value(members []int, s Slot) (string, Origin) {
 	if o.only[s] != "" && s != SlotTool && s != SlotNode && s != SlotAgent && s != SlotStep {
 		return o.only[s], FromTrace
 	}
-	if v := o.linked(members, func(l *Linked) string { return l.Identity.Slots[s] }); v != "" && !o.rules.off(RuleLink) {
+	if v := o.linked(members, slotKeys[s], func(l *Linked) string { return l.Identity.Slots[s] }); v != "" && !o.rules.off(RuleLink) {
 		return v, FromLink
 	}
 	for _, m := range members {
@@ -130,30 +171,38 @@ func (o *owner) value(members []int, s Slot) (string, Origin) {
 	return "", FromNowhere
 }
 
-// linked is the one value that the nearest links have.
-func (o *owner) linked(members []int, get func(*Linked) string) string {
-	value := ""
+// linked is the one value that the nearest links have; what names it.
+func (o *owner) linked(members []int, what string, get func(*Linked) string) string {
 	for _, m := range members {
 		h := o.links[m]
 		if h < 0 {
 			continue
 		}
-		for _, place := range o.nodes[h].Links {
-			l := o.neighbour(place)
-			if l == nil {
-				continue
-			}
-			v := get(l)
-			if v == "" {
-				continue
-			}
-			if value != "" && value != v {
-				return "" // several: a batch; none of them is this one's
-			}
-			value = v
+		v, ok := o.linkAt[linkKey{h, what}]
+		if !ok {
+			v = o.agreed(o.nodes[h].Links, get)
+			o.linkAt[linkKey{h, what}] = v
 		}
-		if value != "" {
-			return value
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// agreed is the one value that places have. Where they have several it is a batch, and none of them is this one's.
+func (o *owner) agreed(places []Place, get func(*Linked) string) (value string) {
+	for _, place := range places {
+		l := o.neighbour(place)
+		if l == nil {
+			continue
+		}
+		v := get(l)
+		if v != "" && value != "" && v != value {
+			return ""
+		}
+		if v != "" {
+			value = v
 		}
 	}
 	return value
@@ -174,24 +223,24 @@ func (o *owner) neighbour(place Place) *Linked {
 }
 
 func (o *owner) run(members []int) string {
-	if run := o.linked(members, func(l *Linked) string { return l.Run }); run != "" && !o.rules.off(RuleLink) {
+	if run := o.linked(members, "run", func(l *Linked) string { return l.Run }); run != "" && !o.rules.off(RuleLink) {
 		return run
 	}
 	return o.nodes[members[0]].Trace.String()
 }
 
 func (o *owner) extra(members []int, key string) string {
-	for _, m := range members {
-		for i := m; i >= 0; i = o.nodes[i].parent {
-			if v := o.nodes[i].Own.extra(key); v != "" {
-				return v
+	if at, ok := o.extraAt[key]; ok {
+		for _, m := range members {
+			if at[m] >= 0 {
+				return o.nodes[at[m]].Own.extra(key)
 			}
 		}
 	}
 	if v := o.extras[key]; v != "" {
 		return v
 	}
-	if v := o.linked(members, func(l *Linked) string { return l.Identity.extra(key) }); v != "" {
+	if v := o.linked(members, "extra "+key, func(l *Linked) string { return l.Identity.extra(key) }); v != "" {
 		return v
 	}
 	for _, m := range members {
@@ -246,13 +295,8 @@ func (o *owner) resolve(members []int) resolved {
 // rootAgent is the outermost agent above a span, which can stand for a feature that nobody declared.
 func (o *owner) rootAgent(i int) (string, Origin) {
 	name := ""
-	for a := o.agent[i]; a >= 0; {
+	if a := o.top[i]; a >= 0 {
 		name = o.nodes[a].Own.Slots[SlotAgent]
-		p := o.nodes[a].parent
-		if p < 0 {
-			break
-		}
-		a = o.agent[p]
 	}
 	if name == "" {
 		return "", FromNowhere

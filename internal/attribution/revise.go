@@ -41,10 +41,19 @@ func Revise(emitted Emitted, planned []Planned) (out []usage.Event, next Emitted
 		}
 	}
 	wanted := make(map[int]bool, len(planned))
-	var fresh []*Planned
+	var others, fresh []*Planned
 	for i := range planned {
 		p := &planned[i]
-		k, ok := match(p, at, byBase, next.list, wanted)
+		k, ok := byBase[p.Event.ID]
+		if !ok || wanted[k] || next.list[k].retracted {
+			others = append(others, p)
+			continue
+		}
+		wanted[k] = true
+		out = next.list[k].revise(p, out)
+	}
+	for _, p := range others {
+		k, ok := match(p, at, next.list, wanted)
 		if !ok {
 			fresh = append(fresh, p)
 			continue
@@ -78,10 +87,8 @@ type place struct {
 // countOf is what an event id counts: the end of what SpanEventID makes.
 func countOf(id string) string { return id[strings.LastIndexByte(id, '-')+1:] }
 
-func match(p *Planned, at map[place]int, byBase map[string]int, list []emission, wanted map[int]bool) (int, bool) {
-	if k, ok := byBase[p.Event.ID]; ok && !wanted[k] && !list[k].retracted {
-		return k, true
-	}
+// match is what was emitted for one of the spans of p and is for nothing else that is planned.
+func match(p *Planned, at map[place]int, list []emission, wanted map[int]bool) (int, bool) {
 	best, found := 0, false
 	for _, m := range p.Members {
 		k, ok := at[place{m, countOf(p.Event.ID)}]

@@ -19,6 +19,13 @@ const (
 	RuleAncestor                           // identity of the nearest ancestor
 	RuleTraceValue                         // the one value that the trace has
 	RuleLink                               // identity over links
+	RuleEstimated                          // what is reported goes before what is guessed
+	RuleOrphans                            // a sum gives way to calls that have lost their parent
+	RuleStrays                             // a sum gives way to another emitter's calls beside it
+	RuleEmitter                            // one emitter's spans beside each other are two calls
+	RuleOverlap                            // doubles overlap in time
+	RuleOwnAnswer                          // a call that tells other numbers than the calls inside is a call itself
+	numRules             = iota
 )
 
 func (r Rules) off(rule Rules) bool { return r&rule != 0 }

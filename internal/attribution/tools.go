@@ -8,12 +8,19 @@ import (
 // counts are the spans of one role that are counted once each, with the spans that are the same thing.
 type counts struct {
 	first []int
-	of    map[int]int // a double's node → the one that is counted
+	of    map[int]int      // a double's node → the one that is counted
+	seen  map[int][]string // who else tells of a counted one
+}
+
+func (c *calls) same(o *counts, i, host int) {
+	host = o.root(host)
+	o.of[i] = host
+	o.seen[host] = append(o.seen[host], c.nodes[i].Emitter)
 }
 
 // tools counts each tool call once: copies of a call id, a span inside the span of the same tool, and two emitters' spans of one call.
 func (c *calls) tools() counts {
-	out := counts{of: map[int]int{}}
+	out := counts{of: map[int]int{}, seen: map[int][]string{}}
 	byID := map[string][]int{}
 	byName := map[string][]int{}
 	var order []int
@@ -25,11 +32,11 @@ func (c *calls) tools() counts {
 	for _, i := range order {
 		f := c.nodes[i].Fact
 		if host := c.toolAround(i); host >= 0 {
-			out.of[i] = out.root(host)
+			c.same(&out, i, host)
 			continue
 		}
 		if same := c.sameTool(i, byID[f.CallID], byName[f.Own.Slots[SlotTool]], out); same >= 0 {
-			out.of[i] = out.root(same)
+			c.same(&out, i, same)
 			continue
 		}
 		if f.CallID != "" {
@@ -87,7 +94,7 @@ func sameName(a, b string) bool { return a == "" || b == "" || a == b }
 func (c *calls) sameTool(i int, withID, named []int, out counts) int {
 	f := c.nodes[i].Fact
 	if f.CallID != "" && !c.rules.off(RuleToolCallID) {
-		for _, j := range withID {
+		for _, j := range withID[max(0, len(withID)-maxActive):] {
 			g := c.nodes[j].Fact
 			if g.Emitter != f.Emitter || overlap(f, g) {
 				return j
@@ -98,17 +105,9 @@ func (c *calls) sameTool(i int, withID, named []int, out counts) int {
 	if c.rules.off(RuleSiblings) {
 		return -1
 	}
-	taken := func(j int) bool { // already has a double of this emitter
-		for d, host := range out.of {
-			if host == j && c.nodes[d].Emitter == f.Emitter {
-				return true
-			}
-		}
-		return false
-	}
 	for _, j := range named[max(0, len(named)-maxActive):] {
 		g := c.nodes[j].Fact
-		if g.Emitter != f.Emitter && within(f, g) && !taken(j) {
+		if g.Emitter != f.Emitter && within(f, g) && !slices.Contains(out.seen[j], f.Emitter) {
 			return j
 		}
 	}

@@ -14,6 +14,7 @@ type node struct {
 	order    int // in preorder; the subtree is [order, last]
 	last     int
 	depth    int
+	root     int
 }
 
 // tree is a trace: its spans in the order of their ids, whatever order they came in. Parents that go in a circle are cut at the
@@ -101,7 +102,7 @@ func (t *tree) walk(byStart func(a, b int) int) {
 	slices.SortFunc(roots, byStart)
 	for _, root := range roots {
 		stack = append(stack[:0], step{root, 0})
-		t.enter(root, 0)
+		t.enter(root, root, 0)
 		for len(stack) > 0 {
 			top := &stack[len(stack)-1]
 			n := &t.nodes[top.node]
@@ -112,15 +113,21 @@ func (t *tree) walk(byStart func(a, b int) int) {
 			}
 			child := n.children[top.child]
 			top.child++
-			t.enter(child, len(stack))
+			t.enter(child, root, len(stack))
 			stack = append(stack, step{child, 0})
 		}
 	}
 }
 
-func (t *tree) enter(i, depth int) {
-	t.nodes[i].order, t.nodes[i].depth = len(t.pre), depth
+func (t *tree) enter(i, root, depth int) {
+	t.nodes[i].order, t.nodes[i].root, t.nodes[i].depth = len(t.pre), root, depth
 	t.pre = append(t.pre, i)
+}
+
+// lost says whether the parent of a node or of one of its ancestors is missing, so that what is around it is not known.
+func (t *tree) lost(i int) bool {
+	root := &t.nodes[t.nodes[i].root]
+	return root.Parent != SpanID{} && root.Parent != root.Span
 }
 
 // above says whether a is b or one of its ancestors.

@@ -1,0 +1,245 @@
+package attribution
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// cases is how many generated traces are looked at: ATTRIBUTION_CASES, or 100,000.
+func cases(t *testing.T) uint64 {
+	n, err := strconv.ParseUint(os.Getenv("ATTRIBUTION_CASES"), 10, 64)
+	if err != nil {
+		n = 100_000
+	}
+	if testing.Short() || raceEnabled {
+		n /= 10
+	}
+	return n
+}
+
+const seed = 20261124
+
+// tally is what events add up to, in a form that compares.
+func tally(events []usage.Event) (calls []servedCall, tools int) {
+	for i := range events {
+		e := &events[i]
+		if e.Line(usage.MeterToolCalls) != nil {
+			tools++
+		}
+		if e.Line(usage.MeterLLMRequests) == nil {
+			continue
+		}
+		c := servedCall{customer: e.Customer, silent: true}
+		for b, meter := range bucketMeters {
+			if l := e.Line(meter); l != nil {
+				c.vector[b] = int64(l.Quantity / usage.Units(1))
+				c.silent = false
+			}
+		}
+		calls = append(calls, c)
+	}
+	return calls, tools
+}
+
+func sorted(calls []servedCall) []servedCall {
+	calls = slices.Clone(calls)
+	slices.SortFunc(calls, func(a, b servedCall) int {
+		return cmp.Or(cmp.Compare(a.customer, b.customer), slices.Compare(a.vector[:], b.vector[:]))
+	})
+	return calls
+}
+
+func eventsOf(d Decision) (events []usage.Event) {
+	for i := range d.Events {
+		events = append(events, d.Events[i].Event)
+	}
+	return events
+}
+
+func payloads(d Decision) string {
+	var s []byte
+	for i := range d.Events {
+		p := d.Events[i].Event.Payload()
+		s = append(s, p[:]...)
+		s = append(s, d.Events[i].Event.ID...)
+		s = fmt.Append(s, d.Events[i].Event.Flags)
+	}
+	return string(s)
+}
+
+func wrong(g *generator, d Decision) string {
+	calls, tools := tally(eventsOf(d))
+	if want := sorted(g.happened.calls); !slices.Equal(sorted(calls), want) {
+		return fmt.Sprintf("calls\ngot  %v\nwant %v", sorted(calls), want)
+	}
+	if tools != g.happened.tools {
+		return fmt.Sprintf("tools: got %d, want %d", tools, g.happened.tools)
+	}
+	return ""
+}
+
+// Every generated trace is decided as it happened, and one further property of each is looked at in turn.
+func TestGeneratedTracesAreDecidedAsTheyHappened(t *testing.T) {
+	properties := []func(*testing.T, *generator, Decision) string{
+		orderAndCopiesDoNotMatter, anUnrelatedSpanChangesNothing, aWrapperChangesNothing, aPartIsNeverMoreThanTheWhole, whatComesLateIsCorrected, factsSurviveStorage,
+	}
+	n := cases(t)
+	for i := range n {
+		g := generate(seed, i)
+		d := Decide(g.facts, nil)
+		failed := wrong(g, d)
+		if failed == "" {
+			failed = properties[i%uint64(len(properties))](t, g, d)
+		}
+		if failed != "" {
+			t.Fatalf("case %d of seed %d, property %d: %s\n%s", i, seed, i%uint64(len(properties)), failed, g.draw())
+		}
+	}
+}
+
+func orderAndCopiesDoNotMatter(_ *testing.T, g *generator, d Decision) string {
+	if payloads(Decide(g.shuffled(), nil)) != payloads(d) {
+		return "another order, with copies, makes other events"
+	}
+	return ""
+}
+
+func anUnrelatedSpanChangesNothing(_ *testing.T, g *generator, d Decision) string {
+	f := g.facts[g.IntN(len(g.facts))]
+	f.Parent, f.Span = f.Span, SpanID{255, 1, 2}
+	f.Role, f.Usage, f.Own, f.Emitter, f.Model, f.Traits, f.CallID = RolePlain, Reported{}, Identity{}, "http", "", TraitClient, ""
+	if payloads(Decide(append(slices.Clone(g.facts), f), nil)) != payloads(d) {
+		return "a plain span changes events"
+	}
+	return ""
+}
+
+// aWrapperChangesNothing puts a workflow with the sum of everything around all that is below the root.
+func aWrapperChangesNothing(_ *testing.T, g *generator, d Decision) string {
+	facts := slices.Clone(g.facts)
+	w := facts[0]
+	w.Parent, w.Span, w.Role, w.Emitter, w.Own = facts[0].Span, SpanID{254, 1, 2}, RoleWrapper, "workflow", Identity{}
+	var sum Vector
+	reported := false
+	for _, c := range g.happened.calls {
+		sum = sum.plus(c.vector)
+		reported = reported || !c.silent
+	}
+	if !reported {
+		return ""
+	}
+	w.Usage = Reported{}
+	w.Usage.set(FieldInput, sum.input())
+	w.Usage.set(FieldOutput, sum.output())
+	for i := range facts {
+		if facts[i].Parent == w.Parent {
+			facts[i].Parent = w.Span
+		}
+	}
+	if payloads(Decide(append(facts, w), nil)) != payloads(d) {
+		return "a wrapper changes events"
+	}
+	return ""
+}
+
+func aPartIsNeverMoreThanTheWhole(_ *testing.T, g *generator, _ Decision) string {
+	facts := slices.DeleteFunc(g.shuffled(), func(f Fact) bool { return f.Span[0]%3 == byte(g.served%3) || f.Span[3]%5 == 0 })
+	d := Decide(facts, nil)
+	calls, tools := tally(eventsOf(d))
+	var got, all Vector
+	for _, c := range calls {
+		got = got.plus(c.vector)
+	}
+	for _, c := range g.happened.calls {
+		all = all.plus(c.vector)
+	}
+	if got.input() > all.input() || got.output() > all.output() {
+		return fmt.Sprintf("%d of the facts add up to %v, all to %v", len(facts), got, all)
+	}
+	_ = tools
+	return ""
+}
+
+// whatComesLateIsCorrected settles after every few facts; in the end the sum of all that was emitted is what happened.
+func whatComesLateIsCorrected(t *testing.T, g *generator, _ Decision) string {
+	facts := g.shuffled()
+	s := told{*newBook(t), map[TraceID][]byte{}}
+	for at := 0; at < len(facts); {
+		at = min(len(facts), at+1+g.IntN(len(facts)))
+		s.settle(facts[:at])
+	}
+	net := map[string]map[string]usage.Quantity{}
+	for i := range s.events {
+		e := &s.events[i]
+		if net[e.Customer] == nil {
+			net[e.Customer] = map[string]usage.Quantity{}
+		}
+		for _, l := range e.Lines {
+			net[e.Customer][l.Meter] += l.Quantity
+		}
+	}
+	want := map[string]map[string]usage.Quantity{}
+	add := func(customer, meter string, n int64) {
+		if want[customer] == nil {
+			want[customer] = map[string]usage.Quantity{}
+		}
+		want[customer][meter] += usage.Units(n)
+	}
+	for _, c := range g.happened.calls {
+		add(c.customer, usage.MeterLLMRequests, 1)
+		for b, n := range c.vector {
+			add(c.customer, bucketMeters[b], n)
+		}
+	}
+	for customer, meters := range want {
+		for meter, q := range meters {
+			if net[customer][meter] != q {
+				return fmt.Sprintf("settled piece by piece: %s of %s is %s, want %s", meter, customer, net[customer][meter], q)
+			}
+		}
+	}
+	for customer, meters := range net {
+		for meter, q := range meters {
+			if want[customer][meter] != q && meter != usage.MeterToolCalls && meter != usage.MeterAgentRuns && meter != usage.MeterAgentSeconds {
+				return fmt.Sprintf("settled piece by piece: %s of %s is %s, want %s", meter, customer, q, want[customer][meter])
+			}
+		}
+	}
+	return ""
+}
+
+func factsSurviveStorage(_ *testing.T, g *generator, d Decision) string {
+	var b []byte
+	for i := range g.facts {
+		b = g.facts[i].AppendBinary(b)
+	}
+	var facts []Fact
+	for len(b) > 0 {
+		var f Fact
+		var err error
+		if b, err = DecodeFact(b, &f); err != nil {
+			return err.Error()
+		}
+		facts = append(facts, f)
+	}
+	if payloads(Decide(facts, nil)) != payloads(d) {
+		return "stored facts make other events"
+	}
+	return ""
+}
+
+// draw shows a trace to who looks into a failure.
+func (g *generator) draw() string {
+	var s []byte
+	for _, j := range Decide(g.facts, nil).Spans {
+		f := j.Fact
+		s = fmt.Appendf(s, "%*s%s %s/%s %s %v %d-%d %s: %s\n", 2*j.Depth, "", f.Span, f.Role, f.Emitter, f.model(), f.Usage.Named(), f.Start/1000, f.End/1000, j.Verdict.Kind, j.Verdict.Reason)
+	}
+	return string(s)
+}
