@@ -156,7 +156,7 @@ type Arrival struct {
 
 // Append makes facts durable. When it fails nothing is known of them; the error is ErrFull when the disk is.
 func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
-	if err := s.room(); err != nil {
+	if err := s.room(s.free); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()
@@ -181,16 +181,17 @@ func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
 	return b.Commit(pebble.Sync)
 }
 
-func (s *Store) room() error {
-	if s.free <= 0 {
+// room looks at the disk before a write: one that it has no room for would end the process.
+func (s *Store) room(need int64) error {
+	if need <= 0 {
 		return nil
 	}
 	du, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil {
 		return nil //nolint:nilerr // a file system that can't tell is not full
 	}
-	if du.AvailBytes < uint64(s.free) {
-		return fmt.Errorf("%w (%d bytes are free, %d are kept)", ErrFull, du.AvailBytes, s.free)
+	if du.AvailBytes < uint64(need) {
+		return fmt.Errorf("%w (%d bytes are free, %d are kept)", ErrFull, du.AvailBytes, need)
 	}
 	return nil
 }

@@ -23,6 +23,9 @@ type Settlement struct {
 
 // Settle records settlements in one transaction: what was emitted and the outbox are never apart. It is durable after Sync.
 func (s *Store) Settle(settlements []Settlement) error {
+	if err := s.room(s.free / 2); err != nil { // what was appended must still get through when nothing more is taken
+		return err
+	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	for i := range settlements {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/zeebo/xxh3"
 	"go.uber.org/zap"
 
@@ -24,12 +25,16 @@ const indexVersion = 1
 // parts is how many parts the window has: what is older than the window is forgotten a part at a time.
 const parts = 4
 
+// minFree is the free disk space below which nothing is remembered: a write that the disk has no room for would end the process.
+const minFree = 64 << 20
+
 // index knows the payload of every event that was let through within the window. A crash may lose the newest of them, which costs a look at the
 // ledger for a retry and nothing else: so nothing here waits for the disk.
 type index struct {
 	db    *pebble.DB
 	cache *pebble.Cache
 	lock  *dirlock.Lock
+	dir   string
 	part  time.Duration
 	max   int64
 
@@ -42,7 +47,7 @@ func openIndex(c *Config, log *zap.Logger) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{lock: lock, part: c.Window / parts, max: c.MaxDisk, cache: pebble.NewCache(c.CacheSize)}
+	x := &index{lock: lock, dir: c.Directory, part: c.Window / parts, max: c.MaxDisk, cache: pebble.NewCache(c.CacheSize)}
 	options := &pebble.Options{
 		Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 16 << 20, L0CompactionThreshold: 8, MemTableStopWritesThreshold: 4,
 		Logger: logger{log.Sugar()},
@@ -125,6 +130,9 @@ type entry struct {
 }
 
 func (x *index) record(entries []entry, now time.Time) error {
+	if du, err := vfs.Default.GetDiskUsage(x.dir); err == nil && du.AvailBytes < minFree {
+		return fmt.Errorf("%d bytes of disk are free, %d are kept", du.AvailBytes, minFree)
+	}
 	b := x.db.NewBatch()
 	defer b.Close()
 	part := x.number(now)
