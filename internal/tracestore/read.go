@@ -100,8 +100,8 @@ type Event struct {
 	Start usage.Micros
 }
 
-// Outbox reads the oldest entries that hold about limit events.
-func (s *Store) Outbox(limit int) (out []Outgoing, err error) {
+// Outbox reads the oldest entries that hold about limit events, without those of traces to pass over.
+func (s *Store) Outbox(limit int, passOver map[attribution.TraceID]struct{}) (out []Outgoing, err error) {
 	n := 0
 	errStop := errors.New("enough")
 	err = s.scan([]byte{keyOutbox}, func(key, value []byte) error {
@@ -111,6 +111,9 @@ func (s *Store) Outbox(limit int) (out []Outgoing, err error) {
 		o, err := decodeOutgoing(key, value)
 		if err != nil {
 			return err
+		}
+		if _, ok := passOver[o.Trace]; ok {
+			return nil
 		}
 		n += len(o.Events)
 		out = append(out, o)

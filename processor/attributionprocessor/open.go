@@ -95,6 +95,13 @@ func (o *openTraces) wake(ids []attribution.TraceID, now usage.Micros) {
 	}
 }
 
+// crowded says that there are more open traces than memory is for.
+func (o *openTraces) crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.byID) > o.max
+}
+
 func (o *openTraces) schedule(t *openTrace, due usage.Micros) {
 	t.due = due
 	heap.Fix(&o.heap, t.at)

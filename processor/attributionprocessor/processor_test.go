@@ -28,6 +28,7 @@ import (
 type sink struct {
 	mu       sync.Mutex
 	fail     error
+	refuse   func(ptrace.Traces) error // nil refuses nothing
 	attempts [][]byte
 	events   []usage.Event
 	seen     map[usage.Key]usage.Payload
@@ -47,6 +48,12 @@ func (s *sink) ConsumeTraces(_ context.Context, td ptrace.Traces) error {
 	if s.fail != nil {
 		return s.fail
 	}
+	var refused error
+	if s.refuse != nil {
+		if refused = s.refuse(td); refused != nil && !onlyRejections(refused) {
+			return refused
+		}
+	}
 	for _, rs := range td.ResourceSpans().All() {
 		for _, ss := range rs.ScopeSpans().All() {
 			for _, span := range ss.Spans().All() {
@@ -65,7 +72,7 @@ func (s *sink) ConsumeTraces(_ context.Context, td ptrace.Traces) error {
 			}
 		}
 	}
-	return nil
+	return refused
 }
 
 // net is the events with every retraction written out.
@@ -92,11 +99,12 @@ func (s *sink) net() (out []usage.Event) {
 
 // rig runs a processor with a clock of its own.
 type rig struct {
-	t      *testing.T
-	p      *attributionProcessor
-	sink   *sink
-	config *Config
-	now    time.Time
+	t       *testing.T
+	p       *attributionProcessor
+	sink    *sink
+	records consumer.Logs
+	config  *Config
+	now     time.Time
 }
 
 func newRig(t *testing.T, change func(*Config)) *rig {
@@ -114,21 +122,21 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
-	p, err := newAttribution(processortest.NewNopSettings(metadata.Type), r.config, r.sink, func() time.Time { return r.now })
+	p, err := newAttribution(processortest.NewNopSettings(metadata.Type), r.config, func() time.Time { return r.now })
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	p.tick, p.jitter = 0, func() float64 { return 0 }
-	if err := p.Start(r.t.Context(), componenttest.NewNopHost()); err != nil {
+	p.nextTraces, p.nextLogs, p.jitter = r.sink, r.records, func() float64 { return 0 }
+	if err := p.open(); err != nil {
 		r.t.Fatal(err)
 	}
 	r.p = p
-	r.t.Cleanup(func() { _ = p.Shutdown(context.Background()) })
+	r.t.Cleanup(func() { _ = p.close() })
 }
 
 func (r *rig) restart() {
 	r.t.Helper()
-	if err := r.p.Shutdown(r.t.Context()); err != nil {
+	if err := r.p.close(); err != nil {
 		r.t.Fatal(err)
 	}
 	r.start()
@@ -136,7 +144,7 @@ func (r *rig) restart() {
 
 func (r *rig) send(td ptrace.Traces) {
 	r.t.Helper()
-	if err := r.p.ConsumeTraces(r.t.Context(), td); err != nil {
+	if err := r.p.consumeTraces(r.t.Context(), td); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -391,7 +399,7 @@ func TestAForgottenTraceIsKnownAsSuch(t *testing.T) {
 
 func TestAFullDiskIsToldToTheSenderAndLosesNothing(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MinFreeDisk = 1 << 60 })
-	if err := r.p.ConsumeTraces(t.Context(), job(1, func(_, _ ptrace.Span) {})); !errors.Is(err, tracestore.ErrFull) {
+	if err := r.p.consumeTraces(t.Context(), job(1, func(_, _ ptrace.Span) {})); !errors.Is(err, tracestore.ErrFull) {
 		t.Fatal(err)
 	}
 	r.config.MinFreeDisk = 0
@@ -405,12 +413,15 @@ func TestAFullDiskIsToldToTheSenderAndLosesNothing(t *testing.T) {
 
 func TestOneDirectoryHasOneProcessor(t *testing.T) {
 	r := newRig(t, nil)
-	p, err := newAttribution(processortest.NewNopSettings(metadata.Type), r.config, r.sink, time.Now)
+	other, err := NewFactory().CreateTraces(t.Context(), processortest.NewNopSettings(metadata.Type), r.config, r.sink)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = p.Start(t.Context(), componenttest.NewNopHost())
+	err = other.Start(t.Context(), componenttest.NewNopHost())
 	if err == nil || !strings.Contains(err.Error(), r.config.Directory+" is in use by this process already") {
+		t.Fatal(err)
+	}
+	if err := other.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -471,7 +482,7 @@ func TestConcurrentSendersLoseNothing(t *testing.T) {
 					}
 				})
 				for _, one := range split(td) {
-					if err := r.p.ConsumeTraces(context.Background(), one); err != nil {
+					if err := r.p.consumeTraces(context.Background(), one); err != nil {
 						t.Error(err)
 					}
 				}

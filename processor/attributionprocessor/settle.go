@@ -27,8 +27,8 @@ const (
 // round emits what waits, settles what is due and forgets what is old. It says whether there is more to do at once.
 func (p *attributionProcessor) round(ctx context.Context) (more bool) {
 	sent, blocked := p.emit(ctx)
-	if blocked {
-		return false // the outbox would only grow
+	if blocked && !p.traces.crowded() {
+		return false // what comes meanwhile needs no correction then
 	}
 	settled, err := p.settle(ctx)
 	if err != nil {

@@ -25,33 +25,37 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                             metric.Meter
-	mu                                sync.Mutex
-	registrations                     []metric.Registration
-	UsageboxAttributionAccepted       metric.Int64Counter
-	UsageboxAttributionAggregates     metric.Int64Counter
-	UsageboxAttributionCalls          metric.Int64Counter
-	UsageboxAttributionCorrections    metric.Int64Counter
-	UsageboxAttributionDoubles        metric.Int64Counter
-	UsageboxAttributionEmitted        metric.Int64Counter
-	UsageboxAttributionFactsSize      metric.Int64ObservableGauge
-	UsageboxAttributionFailedAttempts metric.Int64Counter
-	UsageboxAttributionHeld           metric.Int64Counter
-	UsageboxAttributionInvalid        metric.Int64Counter
-	UsageboxAttributionLateUnmatched  metric.Int64Counter
-	UsageboxAttributionOldestFacts    metric.Int64ObservableGauge
-	UsageboxAttributionOldestOpen     metric.Int64ObservableGauge
-	UsageboxAttributionOpenTraces     metric.Int64ObservableGauge
-	UsageboxAttributionOutbox         metric.Int64ObservableGauge
-	UsageboxAttributionOutboxFailures metric.Int64Counter
-	UsageboxAttributionRejected       metric.Int64Counter
-	UsageboxAttributionSampled        metric.Int64Counter
-	UsageboxAttributionSettled        metric.Int64Counter
-	UsageboxAttributionUnattributed   metric.Int64Counter
-	UsageboxAttributionUnknownDialect metric.Int64Counter
-	UsageboxAttributionUsageMissing   metric.Int64Counter
-	UsageboxAttributionValuesExceeded metric.Int64Counter
-	UsageboxAttributionWrappers       metric.Int64Counter
+	meter                                metric.Meter
+	mu                                   sync.Mutex
+	registrations                        []metric.Registration
+	UsageboxAttributionAccepted          metric.Int64Counter
+	UsageboxAttributionAggregates        metric.Int64Counter
+	UsageboxAttributionCalls             metric.Int64Counter
+	UsageboxAttributionCorrections       metric.Int64Counter
+	UsageboxAttributionDoubles           metric.Int64Counter
+	UsageboxAttributionEmitted           metric.Int64Counter
+	UsageboxAttributionFactsSize         metric.Int64ObservableGauge
+	UsageboxAttributionFactsSyncDuration metric.Float64Histogram
+	UsageboxAttributionFailedAttempts    metric.Int64Counter
+	UsageboxAttributionHeld              metric.Int64Counter
+	UsageboxAttributionInvalid           metric.Int64Counter
+	UsageboxAttributionLateUnmatched     metric.Int64Counter
+	UsageboxAttributionOldestFacts       metric.Int64ObservableGauge
+	UsageboxAttributionOldestOpen        metric.Int64ObservableGauge
+	UsageboxAttributionOpenTraces        metric.Int64ObservableGauge
+	UsageboxAttributionOutbox            metric.Int64ObservableGauge
+	UsageboxAttributionOutboxFailures    metric.Int64Counter
+	UsageboxAttributionRecordsDropped    metric.Int64Counter
+	UsageboxAttributionRecordsPassed     metric.Int64Counter
+	UsageboxAttributionRejected          metric.Int64Counter
+	UsageboxAttributionSampled           metric.Int64Counter
+	UsageboxAttributionSettled           metric.Int64Counter
+	UsageboxAttributionUnattributed      metric.Int64Counter
+	UsageboxAttributionUnknownDialect    metric.Int64Counter
+	UsageboxAttributionUsageMissing      metric.Int64Counter
+	UsageboxAttributionValuesExceeded    metric.Int64Counter
+	UsageboxAttributionWrapperExcess     metric.Int64Counter
+	UsageboxAttributionWrappers          metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -210,6 +214,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionFactsSyncDuration, err = builder.meter.Float64Histogram(
+		"otelcol_usagebox_attribution_facts_sync_duration",
+		metric.WithDescription("Time from the first fact of a group until all of the group are on disk. [Alpha]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2}...),
+	)
+	errs = errors.Join(errs, err)
 	builder.UsageboxAttributionFailedAttempts, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_attribution_failed_attempts",
 		metric.WithDescription("Model calls that were refused and used nothing. [Alpha]"),
@@ -264,6 +275,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{round}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionRecordsDropped, err = builder.meter.Int64Counter(
+		"otelcol_usagebox_attribution_records_dropped",
+		metric.WithDescription("Log records that tell of no model call and are no usage events; they go no further. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionRecordsPassed, err = builder.meter.Int64Counter(
+		"otelcol_usagebox_attribution_records_passed",
+		metric.WithDescription("Log records that carry usage events already and were passed on. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.UsageboxAttributionRejected, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_attribution_rejected",
 		metric.WithDescription("Events that the pipeline refused for ever; they are in the ledger's refused/. [Alpha]"),
@@ -304,6 +327,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_usagebox_attribution_values_exceeded",
 		metric.WithDescription("Hours in which a dimension had more values than max_values. [Alpha]"),
 		metric.WithUnit("{hour}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionWrapperExcess, err = builder.meter.Int64Counter(
+		"otelcol_usagebox_attribution_wrapper_excess",
+		metric.WithDescription("Tokens by which wrappers and the calls below them disagree; calls are believed. [Alpha]"),
+		metric.WithUnit("{token}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxAttributionWrappers, err = builder.meter.Int64Counter(

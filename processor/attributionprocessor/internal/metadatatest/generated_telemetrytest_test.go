@@ -46,11 +46,14 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.UsageboxAttributionCorrections.Add(context.Background(), 1)
 	tb.UsageboxAttributionDoubles.Add(context.Background(), 1)
 	tb.UsageboxAttributionEmitted.Add(context.Background(), 1)
+	tb.UsageboxAttributionFactsSyncDuration.Record(context.Background(), 1)
 	tb.UsageboxAttributionFailedAttempts.Add(context.Background(), 1)
 	tb.UsageboxAttributionHeld.Add(context.Background(), 1)
 	tb.UsageboxAttributionInvalid.Add(context.Background(), 1)
 	tb.UsageboxAttributionLateUnmatched.Add(context.Background(), 1)
 	tb.UsageboxAttributionOutboxFailures.Add(context.Background(), 1)
+	tb.UsageboxAttributionRecordsDropped.Add(context.Background(), 1)
+	tb.UsageboxAttributionRecordsPassed.Add(context.Background(), 1)
 	tb.UsageboxAttributionRejected.Add(context.Background(), 1)
 	tb.UsageboxAttributionSampled.Add(context.Background(), 1)
 	tb.UsageboxAttributionSettled.Add(context.Background(), 1)
@@ -58,6 +61,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.UsageboxAttributionUnknownDialect.Add(context.Background(), 1)
 	tb.UsageboxAttributionUsageMissing.Add(context.Background(), 1)
 	tb.UsageboxAttributionValuesExceeded.Add(context.Background(), 1)
+	tb.UsageboxAttributionWrapperExcess.Add(context.Background(), 1)
 	tb.UsageboxAttributionWrappers.Add(context.Background(), 1)
 	AssertEqualUsageboxAttributionAccepted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -79,6 +83,9 @@ func TestSetupTelemetry(t *testing.T) {
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxAttributionFactsSize(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxAttributionFactsSyncDuration(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxAttributionFailedAttempts(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
@@ -107,6 +114,12 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualUsageboxAttributionOutboxFailures(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxAttributionRecordsDropped(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxAttributionRecordsPassed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxAttributionRejected(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -126,6 +139,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxAttributionValuesExceeded(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxAttributionWrapperExcess(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxAttributionWrappers(t, testTel,

@@ -1,0 +1,129 @@
+package attributionprocessor
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// ConsumeTraces answers nil when the facts of all spans are durable. Any error means: send all of them again.
+func (s tracesSide) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	return s.p.consumeTraces(ctx, td)
+}
+
+// ConsumeLogs answers nil when the facts of all records that tell of calls are durable, and when what follows has taken the records that are usage events
+// already. Records of anything else go no further.
+func (s logsSide) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	return s.p.consumeLogs(ctx, ld)
+}
+
+func (p *attributionProcessor) consumeTraces(ctx context.Context, td ptrace.Traces) error {
+	spans := td.SpanCount()
+	if spans == 0 {
+		return nil
+	}
+	now := usage.MicrosOf(p.now())
+	return p.keep(ctx, p.reader.Read(td, now), spans, now)
+}
+
+func (p *attributionProcessor) consumeLogs(ctx context.Context, ld plog.Logs) error {
+	now := usage.MicrosOf(p.now())
+	facts := p.reader.ReadLogs(ld, now)
+	if len(facts) > 0 {
+		if err := p.keep(ctx, facts, len(facts), now); err != nil {
+			return err
+		}
+	}
+	events, others := eventsIn(ld)
+	p.telemetry.UsageboxAttributionRecordsPassed.Add(ctx, int64(events.LogRecordCount()))
+	p.telemetry.UsageboxAttributionRecordsDropped.Add(ctx, int64(max(0, others-len(facts))))
+	if events.LogRecordCount() == 0 {
+		return nil
+	}
+	return p.nextLogs.ConsumeLogs(ctx, events)
+}
+
+// keep makes facts durable.
+func (p *attributionProcessor) keep(ctx context.Context, facts []attribution.Fact, spans int, now usage.Micros) error {
+	if p.full.Load() {
+		p.telemetry.UsageboxAttributionHeld.Add(ctx, int64(spans))
+		return fmt.Errorf("max_disk of %d bytes is reached in %s: nothing was taken, send again later", p.config.MaxDisk, p.config.Directory)
+	}
+	arrivals := arrive(facts)
+	p.traces.begin(arrivals, now)
+	err := p.store.Append(arrivals, now)
+	p.traces.end(arrivals, now, err == nil)
+	if err != nil {
+		p.telemetry.UsageboxAttributionHeld.Add(ctx, int64(spans))
+		return err
+	}
+	p.telemetry.UsageboxAttributionAccepted.Add(ctx, int64(spans))
+	return nil
+}
+
+// arrive groups facts by trace. A span without ids gets some that are a function of what it says: sent again it is the same span.
+func arrive(facts []attribution.Fact) []tracestore.Arrival {
+	at := make(map[attribution.TraceID]int, 8)
+	var arrivals []tracestore.Arrival
+	for i := range facts {
+		f := &facts[i]
+		if f.Span == (attribution.SpanID{}) || f.Trace == (attribution.TraceID{}) {
+			name(f)
+		}
+		k, ok := at[f.Trace]
+		if !ok {
+			k = len(arrivals)
+			at[f.Trace] = k
+			arrivals = append(arrivals, tracestore.Arrival{Trace: f.Trace})
+		}
+		arrivals[k].Facts = append(arrivals[k].Facts, *f)
+	}
+	return arrivals
+}
+
+func name(f *attribution.Fact) {
+	sum := sha256.Sum256(f.AppendBinary(nil))
+	if f.Span == (attribution.SpanID{}) {
+		f.Span = attribution.SpanID(sum[16:24])
+	}
+	if f.Trace == (attribution.TraceID{}) {
+		f.Trace = attribution.TraceID(sum[:16])
+	}
+}
+
+// eventsIn are the records that carry usage events; others counts the rest.
+func eventsIn(ld plog.Logs) (events plog.Logs, others int) {
+	total, carrying := ld.LogRecordCount(), 0
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, r := range sl.LogRecords().All() {
+				if r.EventName() == usage.EventName {
+					carrying++
+				}
+			}
+		}
+	}
+	switch carrying {
+	case total:
+		return ld, 0
+	case 0:
+		return plog.NewLogs(), total
+	}
+	events = plog.NewLogs()
+	ld.CopyTo(events)
+	events.ResourceLogs().RemoveIf(func(rl plog.ResourceLogs) bool {
+		rl.ScopeLogs().RemoveIf(func(sl plog.ScopeLogs) bool {
+			sl.LogRecords().RemoveIf(func(r plog.LogRecord) bool { return r.EventName() != usage.EventName })
+			return sl.LogRecords().Len() == 0
+		})
+		return rl.ScopeLogs().Len() == 0
+	})
+	return events, total - carrying
+}
