@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/collector/processor"
 
 	"github.com/usagebox/otelcol-usagebox/processor/dedupeprocessor/internal/metadata"
-	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // NewFactory makes the factory of the dedupe processor.
@@ -22,9 +21,5 @@ func NewFactory() processor.Factory {
 }
 
 func createLogs(_ context.Context, set processor.Settings, cfg component.Config, next consumer.Logs) (processor.Logs, error) {
-	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
-	if err != nil {
-		return nil, err
-	}
-	return &dedupe{config: cfg.(*Config), next: next, logger: set.Logger, telemetry: telemetry, now: time.Now, flights: map[usage.Key]*flight{}}, nil
+	return newDedupe(set, cfg.(*Config), next, time.Now)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,38 +19,43 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// indexVersion is the version of the directory's form: key = number of the part of the window (4 bytes), hash of customer and id (16); value =
-// payload (16). The key "v" holds the version.
+// indexVersion is the version of the directory's form: the package comment has it.
 const indexVersion = 1
 
-// parts is how many parts the window has: what is older than the window is forgotten a part at a time.
-const parts = 4
-
-// minFree is the free disk space below which nothing is remembered: a write that the disk has no room for would end the process.
-const minFree = 64 << 20
+const (
+	perWindow  = 2  // generations that a window has, when size does not end them earlier
+	perSize    = 4  // generations that max_disk has
+	entryBytes = 64 // of max_disk that an entry takes: 36 of its own, the rest for the store's levels and log
+)
 
 // index knows the payload of every event that was let through within the window. A crash may lose the newest of them, which costs a look at the
 // ledger for a retry and nothing else: so nothing here waits for the disk.
 type index struct {
-	db    *pebble.DB
-	cache *pebble.Cache
-	lock  *dirlock.Lock
-	dir   string
-	part  time.Duration
-	max   int64
+	db     *pebble.DB
+	cache  *pebble.Cache
+	lock   *dirlock.Lock
+	window time.Duration
+	max    uint64 // entries
 
-	mu     sync.Mutex
-	oldest uint32 // what is below is forgotten
+	mu          sync.Mutex   // guards generations, and is held while entries are written, so that a generation's count is that of its entries
+	generations []generation // that are not forgotten, oldest first
 }
 
-func openIndex(c *Config, log *zap.Logger) (*index, error) {
+// generation is what was let through in a part of the window. All of it is forgotten at once.
+type generation struct {
+	number      uint32
+	first, last int64 // times of entries, in nanoseconds since 1970
+	entries     uint64
+}
+
+func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	lock, err := dirlock.Acquire(c.Directory, "dedupe's directory")
 	if err != nil {
 		return nil, err
 	}
-	x := &index{lock: lock, dir: c.Directory, part: c.Window / parts, max: c.MaxDisk, cache: pebble.NewCache(c.CacheSize)}
+	x = &index{lock: lock, window: c.Window, max: uint64(c.MaxDisk / entryBytes), cache: pebble.NewCache(c.CacheSize)}
 	options := &pebble.Options{
-		Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 16 << 20, L0CompactionThreshold: 8, MemTableStopWritesThreshold: 4,
+		FS: fs, Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 16 << 20, L0CompactionThreshold: 8, MemTableStopWritesThreshold: 4,
 		Logger: logger{log.Sugar()},
 	}
 	for i := range options.Levels {
@@ -59,7 +65,7 @@ func openIndex(c *Config, log *zap.Logger) (*index, error) {
 		x.cache.Unref()
 		return nil, errors.Join(fmt.Errorf("open the index in %s: %w", c.Directory, err), lock.Release())
 	}
-	if err := x.checkVersion(c.Directory); err != nil {
+	if err := errors.Join(x.checkVersion(c.Directory), x.readGenerations()); err != nil {
 		return nil, errors.Join(err, x.close())
 	}
 	return x, nil
@@ -80,6 +86,24 @@ func (x *index) checkVersion(dir string) error {
 	return nil
 }
 
+func (x *index) readGenerations() error {
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: []byte("g"), UpperBound: []byte("h")})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		k, v := it.Key(), it.Value()
+		if len(k) != 5 || len(v) != 24 {
+			return errors.Join(fmt.Errorf("the index has a generation of %d and %d bytes: remove dedupe's directory (the ledger knows every event)", len(k), len(v)), it.Close())
+		}
+		x.generations = append(x.generations, generation{
+			number: binary.BigEndian.Uint32(k[1:]), first: int64(binary.BigEndian.Uint64(v)),
+			last: int64(binary.BigEndian.Uint64(v[8:])), entries: binary.BigEndian.Uint64(v[16:]),
+		})
+	}
+	return it.Close()
+}
+
 func (x *index) close() error {
 	err := x.db.Close()
 	x.cache.Unref()
@@ -89,25 +113,42 @@ func (x *index) close() error {
 type hash [16]byte
 
 func hashOf(k usage.Key) hash {
-	b := make([]byte, 0, 64)
+	b := make([]byte, 0, 128)
 	b = binary.AppendUvarint(b, uint64(len(k.Customer)))
 	b = append(append(b, k.Customer...), k.ID...)
 	return xxh3.Hash128(b).Bytes()
 }
 
-func (x *index) number(now time.Time) uint32 { return uint32(now.UnixNano() / int64(x.part)) }
-
-func (x *index) key(part uint32, h hash) []byte {
-	key := make([]byte, 0, 20)
-	key = binary.BigEndian.AppendUint32(key, part)
-	return append(key, h[:]...)
+func entryKey(generation uint32, h hash) (key [20]byte) {
+	binary.BigEndian.PutUint32(key[:], generation)
+	copy(key[4:], h[:])
+	return key
 }
 
-// seen is the payload that was let through first, within the window.
-func (x *index) seen(h hash, now time.Time) (p usage.Payload, found bool, err error) {
-	current := x.number(now)
-	for part := current - parts; part <= current; part++ {
-		v, closer, err := x.db.Get(x.key(part, h))
+func generationKey(number uint32) []byte { return binary.BigEndian.AppendUint32([]byte("g"), number) }
+
+// live is the generations that may know an event, newest first.
+func (x *index) live(now time.Time) []generation {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	live := make([]generation, 0, len(x.generations))
+	for _, g := range slices.Backward(x.generations) {
+		if x.remembers(g, now) {
+			live = append(live, g)
+		}
+	}
+	return live
+}
+
+func (x *index) remembers(g generation, now time.Time) bool {
+	return now.UnixNano()-g.last <= int64(x.window)
+}
+
+// seen is the payload that was let through last, within the window.
+func (x *index) seen(live []generation, h hash) (p usage.Payload, found bool, err error) {
+	for _, g := range live {
+		key := entryKey(g.number, h)
+		v, closer, err := x.db.Get(key[:])
 		if errors.Is(err, pebble.ErrNotFound) {
 			continue
 		}
@@ -129,39 +170,72 @@ type entry struct {
 	payload usage.Payload
 }
 
-func (x *index) record(entries []entry, now time.Time) error {
-	if du, err := vfs.Default.GetDiskUsage(x.dir); err == nil && du.AvailBytes < minFree {
-		return fmt.Errorf("%d bytes of disk are free, %d are kept", du.AvailBytes, minFree)
+// record adds entries to the newest generation, and forgets generations that are older than the window or do not fit. evicted counts the entries that
+// were forgotten before the window's end.
+func (x *index) record(entries []entry, now time.Time) (evicted uint64, err error) {
+	if len(entries) == 0 {
+		return 0, nil
 	}
 	b := x.db.NewBatch()
 	defer b.Close()
-	part := x.number(now)
-	for _, e := range entries {
-		if err := b.Set(x.key(part, e.hash), e.payload[:], nil); err != nil {
-			return err
-		}
-	}
-	return b.Commit(pebble.NoSync)
-}
-
-// expire forgets the parts that are older than the window, and the oldest one when the index is too large. evicted counts those forgotten early.
-func (x *index) expire(now time.Time) (evicted int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	current := x.number(now)
-	keep := current - parts
-	if x.size() > x.max && x.oldest < current {
-		keep = max(keep, x.oldest) + 1
-		evicted = 1
+	after := slices.Clone(x.generations)
+	at := now.UnixNano()
+	n := len(after)
+	if n == 0 || at-after[n-1].first >= int64(x.window/perWindow) || after[n-1].entries >= x.max/perSize {
+		next := generation{number: 1, first: at, last: at}
+		if n > 0 {
+			next.number = after[n-1].number + 1
+		}
+		after = append(after, next)
+		n++
 	}
-	if keep <= x.oldest {
-		return 0, nil
+	g := &after[n-1]
+	g.last = max(g.last, at)
+	g.entries += uint64(len(entries))
+	for _, e := range entries {
+		key := entryKey(g.number, e.hash)
+		if err := b.Set(key[:], e.payload[:], nil); err != nil {
+			return 0, err
+		}
 	}
-	if err := x.db.DeleteRange(x.key(0, hash{}), x.key(keep, hash{}), pebble.NoSync); err != nil {
+	state := binary.BigEndian.AppendUint64(nil, uint64(g.first))
+	state = binary.BigEndian.AppendUint64(state, uint64(g.last))
+	state = binary.BigEndian.AppendUint64(state, g.entries)
+	if err := b.Set(generationKey(g.number), state, nil); err != nil {
 		return 0, err
 	}
-	x.oldest = keep
+	total := uint64(0)
+	for _, g := range after {
+		total += g.entries
+	}
+	for len(after) > 1 && (total > x.max || !x.remembers(after[0], now)) {
+		if x.remembers(after[0], now) {
+			evicted += after[0].entries
+		}
+		total -= after[0].entries
+		after = after[1:]
+	}
+	if oldest := after[0].number; oldest != x.oldest() {
+		from, to := entryKey(0, hash{}), entryKey(oldest, hash{})
+		err := errors.Join(b.DeleteRange(from[:], to[:], nil), b.DeleteRange(generationKey(0), generationKey(oldest), nil))
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return 0, err
+	}
+	x.generations = after
 	return evicted, nil
+}
+
+func (x *index) oldest() uint32 {
+	if len(x.generations) == 0 {
+		return 0
+	}
+	return x.generations[0].number
 }
 
 func (x *index) size() int64 { return int64(x.db.Metrics().DiskSpaceUsage()) }

@@ -2,15 +2,17 @@ package dedupeprocessor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
@@ -25,25 +27,30 @@ type dedupe struct {
 	logger    *zap.Logger
 	telemetry *metadata.TelemetryBuilder
 	now       func() time.Time
+	fs        vfs.FS
 	index     *index
 
-	mu       sync.Mutex
-	flights  map[usage.Key]*flight
-	expireAt time.Time
+	mu         sync.Mutex // guards what follows
+	flights    map[usage.Key]*flight
+	warnAt     time.Time // when the next conflict is logged
+	suppressed int       // conflicts that were not
 }
 
-// flight is an event on its way through the rest of the pipeline.
+// flight is events of one batch on their way through the rest of the pipeline.
 type flight struct{ landed chan struct{} }
 
-const (
-	expireEvery = time.Minute
-	keepRecord  = int8(iota)
-	dropRecord
-	laterRecord
-)
+const warnEvery = 10 * time.Second
+
+func newDedupe(set processor.Settings, config *Config, next consumer.Logs, now func() time.Time) (*dedupe, error) {
+	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &dedupe{config: config, next: next, logger: set.Logger, telemetry: telemetry, now: now, fs: vfs.Default, flights: map[usage.Key]*flight{}}, nil
+}
 
 func (d *dedupe) Start(context.Context, component.Host) (err error) {
-	if d.index, err = openIndex(d.config, d.logger); err != nil {
+	if d.index, err = openIndex(d.config, d.fs, d.logger); err != nil {
 		return err
 	}
 	index := d.index
@@ -66,212 +73,187 @@ func (d *dedupe) Shutdown(context.Context) error {
 func (*dedupe) Capabilities() consumer.Capabilities { return consumer.Capabilities{MutatesData: true} }
 
 // ConsumeLogs answers nil when every event is durable, here or before. A permanent error with a *usage.RejectedError names those that were
-// refused; any other error asks for all of them again.
+// refused, all others are durable; any other error asks for all of them again.
 func (d *dedupe) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
-	if err := d.expire(ctx); err != nil {
-		d.logger.Error("old entries of the index could not be forgotten: tried again in a minute", zap.Error(err))
-	}
-	received := int64(ld.LogRecordCount())
-	d.telemetry.UsageboxDedupeReceived.Add(ctx, received)
-	var rejections []usage.Rejection
-	var foreign error // says more than the rejections do
+	d.telemetry.UsageboxDedupeReceived.Add(ctx, int64(ld.LogRecordCount()))
+	var refused []error
 	for {
 		later, wait, err := d.pass(ctx, ld)
-		if r, ok := usage.Rejected(err); ok {
-			rejections = append(rejections, r...)
-			if wait == nil && len(r) == len(rejections) {
-				foreign = err
-			}
+		if _, ok := usage.Rejected(err); ok {
+			refused = append(refused, err)
 		} else if err != nil {
-			d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(ld.LogRecordCount()+later.LogRecordCount()))
+			d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(later.LogRecordCount()))
 			return err
 		}
 		if wait == nil {
-			break
+			return together(refused)
 		}
 		select {
 		case <-wait.landed:
 		case <-ctx.Done():
 			d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(later.LogRecordCount()))
-			return fmt.Errorf("another copy of an event is still on its way: %w", ctx.Err())
+			return fmt.Errorf("another copy of an event is still on its way, send all again: %w", ctx.Err())
 		}
 		ld = later
 	}
-	if len(rejections) == 0 {
-		return foreign
-	}
-	d.telemetry.UsageboxDedupeRejected.Add(ctx, int64(len(rejections)))
-	if foreign != nil {
-		return foreign
-	}
-	return consumererror.NewPermanent(&usage.RejectedError{Rejections: rejections})
 }
 
-// pass sends on what is new. later is what other batches have on their way, wait the first of these.
+// together is the refusals of a batch that went on in several pieces.
+func together(refused []error) error {
+	if len(refused) < 2 {
+		return errors.Join(refused...)
+	}
+	all := &usage.RejectedError{}
+	for _, err := range refused {
+		rejections, _ := usage.Rejected(err)
+		all.Rejections = append(all.Rejections, rejections...)
+	}
+	return consumererror.NewPermanent(fmt.Errorf("%w (%w)", all, errors.Join(refused...)))
+}
+
+// pass sends on what is new, up to the first event that another batch has on its way: that batch's flight is wait, and the rest, in order, is later.
 func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait *flight, err error) {
-	verdicts, claimed, entries, wait, err := d.sort(ctx, ld)
 	later = plog.NewLogs()
+	records := read(ld)
+	own := &flight{landed: make(chan struct{})}
+	mine := d.claim(own, records)
+	defer d.land(own, records)
+	sum, err := d.sort(mine.records)
 	if err != nil {
-		return later, nil, err
+		d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(len(records)))
+		return later, nil, fmt.Errorf("the index of known events can't be read, nothing was taken: %w", err)
 	}
-	defer d.land(claimed)
-	if wait != nil {
+	if wait = mine.wait; wait != nil {
 		ld.CopyTo(later)
-		keepOnly(later, verdicts, laterRecord)
+		keepOnly(later, func(i int) bool { return i >= len(mine.records) })
 	}
-	keepOnly(ld, verdicts, keepRecord)
-	if ld.LogRecordCount() == 0 {
+	d.telemetry.UsageboxDedupeDuplicates.Add(ctx, sum.duplicates)
+	d.telemetry.UsageboxDedupeConflicts.Add(ctx, sum.conflicts)
+	d.telemetry.UsageboxDedupeForeign.Add(ctx, sum.foreign)
+	if sum.events+sum.foreign == 0 {
 		return later, wait, nil
+	}
+	if wait != nil || sum.duplicates > 0 {
+		keepOnly(ld, func(i int) bool { return i < len(mine.records) && !mine.records[i].drop })
 	}
 	err = d.next.ConsumeLogs(ctx, ld)
 	rejections, partly := usage.Rejected(err)
 	if err != nil && !partly {
+		d.telemetry.UsageboxDedupeFailed.Add(ctx, sum.events)
 		return later, nil, err
 	}
-	type refused struct {
-		key     usage.Key
-		payload usage.Payload
-	}
-	gone := make(map[refused]bool, len(rejections))
-	for _, r := range rejections {
-		gone[refused{r.Key, r.Payload}] = true
-	}
-	taken := make([]entry, 0, len(entries))
-	for _, e := range entries {
-		if !gone[refused{e.key, e.payload}] {
-			taken = append(taken, entry{e.hash, e.payload})
-		}
-	}
-	d.telemetry.UsageboxDedupePassed.Add(ctx, int64(len(taken)))
-	if indexErr := d.index.record(taken, d.now()); indexErr != nil {
-		d.logger.Error("events could not be put into the index: a copy of them will be known to the ledger only", zap.Error(indexErr))
-	}
+	d.telemetry.UsageboxDedupeRejected.Add(ctx, int64(len(rejections)))
+	d.telemetry.UsageboxDedupePassed.Add(ctx, sum.events-int64(len(rejections)))
+	d.remember(ctx, mine.records, rejections)
 	return later, wait, err
 }
 
-// passing is an event that goes on.
-type passing struct {
-	key     usage.Key
-	hash    hash
-	payload usage.Payload
+// remember puts what was taken into the index. A key that is among the rejections is left to the ledger, whatever payload was refused.
+func (d *dedupe) remember(ctx context.Context, records []record, rejections []usage.Rejection) {
+	refused := make(map[usage.Key]bool, len(rejections))
+	for _, r := range rejections {
+		refused[r.Key] = true
+	}
+	taken := make([]entry, 0, len(records))
+	for i := range records {
+		if r := &records[i]; r.kind == anEvent && !r.drop && !refused[r.key] {
+			taken = append(taken, entry{r.hash, r.payload})
+		}
+	}
+	evicted, err := d.index.record(taken, d.now())
+	d.telemetry.UsageboxDedupeEvicted.Add(ctx, int64(evicted))
+	if err != nil {
+		d.logger.Error("events could not be put into the index: they are kept, and a copy of them will be known to the ledger only", zap.Error(err))
+	}
 }
 
-// sort decides for every record, in order: drop it, send it now, or later when another batch has a copy on its way. It claims what is sent now.
-func (d *dedupe) sort(ctx context.Context, ld plog.Logs) (verdicts []int8, claimed []usage.Key, entries []passing, wait *flight, err error) {
+// sorted is what becomes of records.
+type sorted struct{ events, foreign, duplicates, conflicts int64 }
+
+// sort decides for every record, in order, whether it is dropped.
+func (d *dedupe) sort(records []record) (sum sorted, err error) {
 	now := d.now()
-	own := map[usage.Key]usage.Payload{}
-	var duplicates, conflicts, foreign int64
-	defer func() {
-		if err != nil {
-			d.land(claimed)
-			return
+	live := d.index.live(now)
+	first := make(map[usage.Key]usage.Payload, len(records)) // the payload that a copy must have
+	for i := range records {
+		r := &records[i]
+		switch r.kind {
+		case foreign:
+			sum.foreign++
+			continue
+		case unreadable:
+			sum.events++
+			continue
 		}
-		d.telemetry.UsageboxDedupeDuplicates.Add(ctx, duplicates)
-		d.telemetry.UsageboxDedupeConflicts.Add(ctx, conflicts)
-		d.telemetry.UsageboxDedupeForeign.Add(ctx, foreign)
-	}()
-	var e usage.Event
-	for _, rl := range ld.ResourceLogs().All() {
-		for _, sl := range rl.ScopeLogs().All() {
-			for _, r := range sl.LogRecords().All() {
-				if !read(rl.Resource(), r, &e) {
-					foreign++
-					verdicts = append(verdicts, keepRecord)
-					continue
-				}
-				key, payload := e.Key(), e.Payload()
-				p := passing{key, hashOf(key), payload}
-				if first, twice := own[key]; twice {
-					if first == payload {
-						duplicates++
-						verdicts = append(verdicts, dropRecord)
-						continue
-					}
-				} else {
-					f := d.claim(key)
-					if f != nil {
-						if wait == nil {
-							wait = f
-						}
-						verdicts = append(verdicts, laterRecord)
-						continue
-					}
-					claimed = append(claimed, key)
-					own[key] = payload
-				}
-				before, seen, err := d.index.seen(p.hash, now)
-				if err != nil {
-					return nil, claimed, nil, nil, fmt.Errorf("the index of known events can't be read, nothing was taken: %w", err)
-				}
-				if seen && before == payload {
-					duplicates++
-					verdicts = append(verdicts, dropRecord)
-					continue
-				}
-				if seen || own[key] != payload {
-					conflicts++
-					d.logger.Warn("an event came again with another payload: the ledger keeps the first", zap.String("event_id", key.ID), zap.String("customer", key.Customer))
-				}
-				entries = append(entries, p)
-				verdicts = append(verdicts, keepRecord)
+		known, seen := first[r.key]
+		if !seen {
+			if known, seen, err = d.index.seen(live, r.hash); err != nil {
+				return sum, err
+			}
+			first[r.key] = r.payload
+			if seen {
+				first[r.key] = known
 			}
 		}
+		if seen && known == r.payload {
+			r.drop = true
+			sum.duplicates++
+			continue
+		}
+		if seen {
+			sum.conflicts++
+			d.warn(r.key, now)
+		}
+		sum.events++
 	}
-	return verdicts, claimed, entries, wait, nil
+	return sum, nil
 }
 
-func read(res pcommon.Resource, r plog.LogRecord, e *usage.Event) bool {
-	*e = usage.Event{}
-	return usage.DecodeRecord(res, r, e) == nil
-}
-
-// claim takes a key, or gives the flight that has it.
-func (d *dedupe) claim(k usage.Key) *flight {
+func (d *dedupe) warn(k usage.Key, now time.Time) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if f := d.flights[k]; f != nil {
-		return f
-	}
-	d.flights[k] = &flight{landed: make(chan struct{})}
-	return nil
-}
-
-func (d *dedupe) land(keys []usage.Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, k := range keys {
-		close(d.flights[k].landed)
-		delete(d.flights, k)
-	}
-}
-
-// keepOnly leaves the records of one verdict.
-func keepOnly(ld plog.Logs, verdicts []int8, keep int8) {
-	i := 0
-	ld.ResourceLogs().RemoveIf(func(rl plog.ResourceLogs) bool {
-		rl.ScopeLogs().RemoveIf(func(sl plog.ScopeLogs) bool {
-			sl.LogRecords().RemoveIf(func(plog.LogRecord) bool {
-				i++
-				return verdicts[i-1] != keep
-			})
-			return sl.LogRecords().Len() == 0
-		})
-		return rl.ScopeLogs().Len() == 0
-	})
-}
-
-func (d *dedupe) expire(ctx context.Context) error {
-	d.mu.Lock()
-	now := d.now()
-	due := !now.Before(d.expireAt)
+	due, others := !now.Before(d.warnAt), d.suppressed
 	if due {
-		d.expireAt = now.Add(expireEvery)
+		d.warnAt, d.suppressed = now.Add(warnEvery), 0
+	} else {
+		d.suppressed++
 	}
 	d.mu.Unlock()
-	if !due {
-		return nil
+	if due {
+		d.logger.Warn("an event came again with another payload: it is passed on, and the ledger keeps the first",
+			zap.String("event_id", k.ID), zap.String("customer", k.Customer), zap.Int("others_before", others))
 	}
-	evicted, err := d.index.expire(now)
-	d.telemetry.UsageboxDedupeEvicted.Add(ctx, int64(evicted))
-	return err
+}
+
+// claimed is the records that a flight may take, and the flight that has the next one.
+type claimed struct {
+	records []record
+	wait    *flight
+}
+
+// claim takes the keys of records, up to one that another flight has.
+func (d *dedupe) claim(own *flight, records []record) claimed {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range records {
+		if records[i].kind != anEvent {
+			continue
+		}
+		if other := d.flights[records[i].key]; other == nil {
+			d.flights[records[i].key] = own
+		} else if other != own {
+			return claimed{records[:i], other}
+		}
+	}
+	return claimed{records, nil}
+}
+
+func (d *dedupe) land(own *flight, records []record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range records {
+		if d.flights[records[i].key] == own {
+			delete(d.flights, records[i].key)
+		}
+	}
+	close(own.landed)
 }

@@ -107,8 +107,8 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.UsageboxDedupeEvicted, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_dedupe_evicted",
-		metric.WithDescription("Parts of the window that were forgotten early because the index was at max_disk. [Alpha]"),
-		metric.WithUnit("{part}"),
+		metric.WithDescription("Events that were forgotten before the window's end because the index was at max_disk. [Alpha]"),
+		metric.WithUnit("{event}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxDedupeFailed, err = builder.meter.Int64Counter(
@@ -119,7 +119,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.UsageboxDedupeForeign, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_dedupe_foreign",
-		metric.WithDescription("Log records without a readable usage event, which are passed on as they are. [Alpha]"),
+		metric.WithDescription("Log records that are no usage events, which are passed on as they are. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
@@ -137,8 +137,8 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.UsageboxDedupeReceived, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_dedupe_received",
-		metric.WithDescription("Events that came. The sum of passed, duplicates, rejected and failed. [Alpha]"),
-		metric.WithUnit("{event}"),
+		metric.WithDescription("Records that came. The sum of passed, duplicates, rejected, failed and foreign. [Alpha]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxDedupeRejected, err = builder.meter.Int64Counter(

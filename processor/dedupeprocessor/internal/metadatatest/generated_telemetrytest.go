@@ -56,8 +56,8 @@ func AssertEqualUsageboxDedupeDuplicates(t *testing.T, tt *componenttest.Telemet
 func AssertEqualUsageboxDedupeEvicted(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_usagebox_dedupe_evicted",
-		Description: "Parts of the window that were forgotten early because the index was at max_disk. [Alpha]",
-		Unit:        "{part}",
+		Description: "Events that were forgotten before the window's end because the index was at max_disk. [Alpha]",
+		Unit:        "{event}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
@@ -88,7 +88,7 @@ func AssertEqualUsageboxDedupeFailed(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualUsageboxDedupeForeign(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_usagebox_dedupe_foreign",
-		Description: "Log records without a readable usage event, which are passed on as they are. [Alpha]",
+		Description: "Log records that are no usage events, which are passed on as they are. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -134,8 +134,8 @@ func AssertEqualUsageboxDedupePassed(t *testing.T, tt *componenttest.Telemetry, 
 func AssertEqualUsageboxDedupeReceived(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_usagebox_dedupe_received",
-		Description: "Events that came. The sum of passed, duplicates, rejected and failed. [Alpha]",
-		Unit:        "{event}",
+		Description: "Records that came. The sum of passed, duplicates, rejected, failed and foreign. [Alpha]",
+		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
 			IsMonotonic: true,
