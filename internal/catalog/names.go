@@ -172,12 +172,11 @@ func compileNames(layers []*Document, problems *Problems) names {
 			n.addProvider(layer, p, problems)
 		}
 	}
-	for layer, doc := range layers {
+	for _, doc := range layers {
 		own := map[[2]string]Position{}
 		for _, m := range doc.Models {
 			n.addModel(own, m, problems)
 		}
-		_ = layer
 	}
 	return n
 }
@@ -215,7 +214,9 @@ func (n *names) addModel(own map[[2]string]Position, m Model, problems *Problems
 			continue
 		}
 		key := [2]string{provider, alias}
-		if at, twice := own[key]; twice {
+		if at, twice := own[key]; twice && alias == model {
+			continue // more of the same model's names
+		} else if twice {
 			problems.add(m.at, "%q is already a name of a model at %s", alias, at)
 			continue
 		}

@@ -42,7 +42,11 @@ func (b *builder) tiesBetween(x, y *shape, k kind, reported map[[2]*Rate]bool) {
 				continue
 			}
 			reported[[2]*Rate{o.rate, e.rate}], reported[[2]*Rate{e.rate, o.rate}] = true, true
-			b.problems.add(e.rate.At, "rate %q ties with rate %q at %s: both fit the same lines at the same time, and neither names more", e.rate.ID, o.rate.ID, o.rate.At)
+			first, second := o.rate, e.rate
+			if first.At.File > second.At.File || first.At.File == second.At.File && first.At.Line > second.At.Line {
+				first, second = second, first
+			}
+			b.problems.add(second.At, "rate %q ties with rate %q at %s: both fit the same lines at the same time, and neither names more", second.ID, first.ID, first.At)
 		}
 	}
 }

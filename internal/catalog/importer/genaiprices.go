@@ -92,10 +92,7 @@ func (r *Result) genaiProvider(p genaiProvider, source string) {
 		out.Aliases = append(slices.Clip(out.Aliases), p.ID)
 	}
 	matched := p.ModelMatch.patterns()
-	out.Models = append(matched.equals, matched.patterns...)
-	if out.Models == nil {
-		out.Models = providers[p.ID].models
-	}
+	out.Models = slices.Concat(matched.equals, matched.patterns, providers[p.ID].models)
 	if matched.lost {
 		r.note(p.ID, "which models are its own can't all be carried over: events of the others need a provider")
 	}

@@ -80,7 +80,7 @@ var providers = map[string]struct {
 	"together":    {"together", []string{"together_ai", "together-ai"}, nil},
 	"fireworks":   {"fireworks", []string{"fireworks_ai", "fireworks-ai"}, nil},
 	"anthropic":   {"anthropic", []string{"anthropic_messages"}, nil},
-	"openai":      {"openai", []string{"openai_chat", "openai.responses", "openai.chat"}, nil},
+	"openai":      {"openai", []string{"openai_chat", "openai.responses", "openai.chat"}, []string{"text-embedding-*", "chatgpt-*"}},
 	"cohere":      {"cohere", []string{"cohere_chat"}, nil},
 	"voyageai":    {"voyageai", []string{"voyage"}, nil},
 	"huggingface": {"huggingface", nil, nil},

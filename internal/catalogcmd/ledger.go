@@ -1,0 +1,161 @@
+package catalogcmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// ledger is a part of a ledger's events: those with a time in [from, to).
+type ledger struct {
+	directory string
+	from, to  string
+}
+
+func (l *ledger) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&l.directory, "ledger", "", "the ledger's directory, as in the usage exporter's configuration")
+	cmd.Flags().StringVar(&l.from, "from", "", "the first moment: 2026-05, 2026-05-16 or RFC 3339")
+	cmd.Flags().StringVar(&l.to, "to", "", "the moment after the last one, in the same forms")
+}
+
+func parseMoment(flag, text string) (usage.Micros, error) {
+	for _, layout := range [...]string{"2006-01", time.DateOnly, "2006-01-02T15", time.RFC3339Nano} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return usage.MicrosOf(t), nil
+		}
+	}
+	return 0, fmt.Errorf("%s %q is none of 2026-05, 2026-05-16, 2026-05-16T18, 2026-05-16T18:42:11Z", flag, text)
+}
+
+// each calls with every event in the range.
+func (l *ledger) each(call func(*usage.Event) error) (err error) {
+	from, to := usage.Micros(-1<<62), usage.Micros(1<<62)
+	if l.from != "" {
+		if from, err = parseMoment("--from", l.from); err != nil {
+			return err
+		}
+	}
+	if l.to != "" {
+		if to, err = parseMoment("--to", l.to); err != nil {
+			return err
+		}
+	}
+	if from >= to {
+		return errors.New("--from is not before --to: the range is empty")
+	}
+	root := filepath.Join(l.directory, parquetfile.Events)
+	if _, err := os.Stat(root); err != nil {
+		return fmt.Errorf("%s holds no ledger: %w", l.directory, err)
+	}
+	hours, err := fs.Glob(os.DirFS(root), "date=*/hour=*/writer=*")
+	if err != nil {
+		return err
+	}
+	slices.Sort(hours)
+	for _, hour := range hours {
+		start, err := time.Parse("date=2006-01-02/hour=15", hour[:strings.LastIndexByte(hour, '/')])
+		if err != nil || usage.MicrosOf(start) >= to || usage.MicrosOf(start)+usage.MicrosPerHour <= from {
+			continue
+		}
+		if err := eachIn(filepath.Join(root, filepath.FromSlash(hour)), func(e *usage.Event) error {
+			if e.Timestamp < from || e.Timestamp >= to {
+				return nil
+			}
+			return call(e)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	openTries = 20
+	openPause = 100 * time.Millisecond
+)
+
+// eachIn reads the parts of a folder. All are opened before the first is read, so that a folder that is exchanged meanwhile is read
+// as it was, or opened again.
+func eachIn(dir string, call func(*usage.Event) error) error {
+	files, err := openAll(dir)
+	for try := 1; errors.Is(err, fs.ErrNotExist) && try < openTries; try++ {
+		time.Sleep(openPause)
+		files, err = openAll(dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	for _, f := range files {
+		if err := eachOf(f, call); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+	}
+	return nil
+}
+
+func openAll(dir string) (files []*os.File, err error) {
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close()
+			}
+		}
+	}()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".parquet") {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func eachOf(f *os.File, call func(*usage.Event) error) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	events, err := parquetfile.OpenEvents(f, info.Size())
+	if err != nil {
+		return err
+	}
+	r := events.Events()
+	defer r.Close()
+	var e usage.Event
+	for {
+		err := r.Next(&e)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := call(&e); err != nil {
+			return err
+		}
+	}
+}
