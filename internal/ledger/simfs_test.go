@@ -19,9 +19,7 @@ type simFS struct {
 	*errorfs.FS
 	mem *vfs.MemFS
 
-	// exchange is held for writing while folders are exchanged or the machine dies: neither is ever half done.
-	exchange sync.RWMutex
-	pending  [][2]string // exchanges that are not durable
+	pending [][2]string // exchanges that are not durable
 
 	mu             sync.Mutex
 	fault          *simFault

@@ -1,0 +1,79 @@
+package ledger
+
+import (
+	"slices"
+	"testing"
+)
+
+// simEveryOperation is a life of a ledger in which the machine dies at the n-th operation of one of its rounds.
+func simEveryOperation(round string, n int, unsynced int) []simStep {
+	steps := []simStep{{Op: "ingest", Seed: 1}, {Op: "ingest", Seed: 2}, {Op: "flush"}, {Op: "ingest", Seed: 3}, {Op: "correct", Seed: 4}}
+	switch round {
+	case "seal":
+		steps = append(steps, simStep{Op: "later"})
+	case "late":
+		steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "late", Seed: 5}, simStep{Op: "later"})
+		round = "seal"
+	}
+	steps = append(steps, simStep{Op: round, Seed: 6, Fault: &simFault{Kind: "crash", After: n, Unsynced: unsynced}})
+	return append(steps, simStep{Op: "retry", Seed: 7})
+}
+
+const (
+	simOperations = 120  // more than any of simRounds has
+	simAll        = 1000 // seeds from which on everything is tried that takes long
+)
+
+var simRounds = []string{"ingest", "restart", "late", "flush", "seal"}
+
+func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
+	for _, round := range simRounds {
+		t.Run(round, func(t *testing.T) {
+			t.Parallel()
+			survive, step := []int{0}, 5
+			if *simSeeds >= simAll {
+				survive, step = []int{0, 50, 100}, 1
+			}
+			for n := 0; n < simOperations; n += step {
+				for _, unsynced := range survive {
+					if _, err := simulate(simEveryOperation(round, n, unsynced), 0); err != nil {
+						t.Fatalf("operation %d, %d%% of unsynced data survives: %v", n, unsynced, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestPlantedBugsAreFound shows that the simulation can fail: each of these bugs is found.
+func TestPlantedBugsAreFound(t *testing.T) {
+	const seeds = 20
+	names := [sabotages]string{
+		ackBeforeSync: "answers before the fsync", skipFolderSync: "a folder is not synced", skipFileSync: "a file is not synced",
+		doneBeforeMade: "a part is recorded before it is made", sealBeforeExchange: "a seal is recorded before the folders are exchanged",
+		lateNotRolledUp: "late usage doesn't enter the totals", forgetSealedIDs: "ids of sealed hours are forgotten",
+		sealTakesAll: "a seal removes what came after it was planned", retractTwice: "a retraction works twice",
+		answerFailure: "a failed commit is answered as durable", reuseNames: "a name is used twice",
+		forgetWaiting: "a waiting correction is not applied", totalsApart: "totals and part are recorded apart",
+	}
+	for plant := sabotage(1); plant < sabotages; plant++ {
+		t.Run(names[plant], func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= seeds; seed++ {
+				if _, err := simulate(simPlan(seed), plant); err != nil {
+					t.Logf("found by seed %d: %.200v", seed, err)
+					return
+				}
+			}
+			for _, round := range slices.Backward(simRounds) {
+				for n := range simOperations {
+					if _, err := simulate(simEveryOperation(round, n, 0), plant); err != nil {
+						t.Logf("found at operation %d of %s: %.200v", n, round, err)
+						return
+					}
+				}
+			}
+			t.Error("not found")
+		})
+	}
+}

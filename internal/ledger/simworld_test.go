@@ -1,0 +1,235 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// simWorld is a ledger on a simulated machine, with the model beside it.
+type simWorld struct {
+	fs      *simFS
+	clock   testClock
+	ledger  *Ledger
+	model   *simModel
+	reader  *simReader
+	options Options
+	rng     *rand.Rand // of the step
+	crashes *rand.Rand
+	sent    []usage.Event
+	armed   bool
+}
+
+func newSimWorld(plant sabotage) *simWorld {
+	w := &simWorld{clock: testClock{testTime}, model: newSimModel(5 * time.Hour), reader: newSimReader(), crashes: rand.New(rand.NewPCG(7, 7))}
+	w.fs = newSimFS(vfs.NewCrashableMem(), w.crashes)
+	w.options = Options{
+		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
+		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10,
+	}
+	return w
+}
+
+func (w *simWorld) arm(f *simFault) {
+	w.armed = f != nil
+	if f != nil {
+		c := *f
+		f = &c
+	}
+	w.fs.arm(f)
+}
+
+// open opens the ledger; while a fault is armed it may fail, and is tried again as an operator would.
+func (w *simWorld) open() error {
+	var err error
+	for range simAttempts {
+		w.options.FS = w.fs
+		var l *Ledger
+		l, err = Open(w.options)
+		if err == nil {
+			w.ledger = l
+			return nil
+		}
+		if !w.armed {
+			return fmt.Errorf("open: %w", err)
+		}
+		w.reboot()
+	}
+	return fmt.Errorf("the ledger doesn't open: %w", err)
+}
+
+// reboot starts the machine again if it died.
+func (w *simWorld) reboot() {
+	if left := w.fs.crashed(); left != nil {
+		fault := w.fs.fault
+		w.fs = newSimFS(left, w.crashes)
+		if fault != nil && fault.Kind != "crash" {
+			w.fs.arm(fault)
+		} else {
+			w.armed = false
+		}
+	}
+}
+
+// survive opens the ledger again if the machine died.
+func (w *simWorld) survive() error {
+	if w.fs.crashed() == nil {
+		return nil
+	}
+	_ = w.ledger.Close() // of a dead machine
+	w.ledger = nil
+	w.reboot()
+	return w.open()
+}
+
+func (w *simWorld) check(complete bool) error {
+	return w.reader.check(directFS{w.fs.mem}, w.model, complete)
+}
+
+// settled makes parts of everything and seals it, and compares all of it.
+func (w *simWorld) settled() error {
+	w.arm(nil)
+	if err := w.flush(); err != nil {
+		return err
+	}
+	w.clock.now = w.clock.now.Add(6 * time.Hour)
+	if err := w.maintain((*Ledger).Seal); err != nil {
+		return err
+	}
+	if err := w.check(true); err != nil {
+		return err
+	}
+	if n := w.ledger.Stats().OpenEvents; n != 0 {
+		return fmt.Errorf("%d events are open after everything was sealed", n)
+	}
+	return w.checkChain()
+}
+
+// flush makes parts until it succeeds, and compares everything.
+func (w *simWorld) flush() error {
+	if err := w.maintain((*Ledger).Flush); err != nil {
+		return err
+	}
+	w.arm(nil)
+	if err := w.survive(); err != nil {
+		return err
+	}
+	if err := w.check(true); err != nil {
+		return err
+	}
+	return w.checkTotals()
+}
+
+// checkTotals compares the totals in the store with the model.
+func (w *simWorld) checkTotals() error {
+	got, want := simSums{}, simSums{}
+	hours := map[usage.Hour]bool{}
+	for k := range w.model.counted {
+		e := w.model.counted[k]
+		hours[e.Timestamp.Hour()] = true
+		want.addEvent(&e)
+	}
+	for h := range hours {
+		if err := w.ledger.Totals(h, "", func(r *parquetfile.RollupRow) error { got.addRollup(r); return nil }); err != nil {
+			return err
+		}
+	}
+	if d := got.diff(want); d != "" {
+		return fmt.Errorf("totals in the store: %s", d)
+	}
+	changes, err := w.ledger.Changes(0, 1000)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if !hours[c.Hour] {
+			return fmt.Errorf("%s changed and has no events", hourText(c.Hour))
+		}
+		delete(hours, c.Hour)
+	}
+	if len(hours) > 0 {
+		return fmt.Errorf("changes lack %d hours", len(hours))
+	}
+	return nil
+}
+
+// checkChain verifies the chain's file against the files that it names.
+func (w *simWorld) checkChain() error {
+	fs := directFS{w.fs.mem}
+	l := &Ledger{o: Options{FS: fs}, paths: w.ledger.paths}
+	text, err := l.readAll(w.ledger.paths.chain())
+	if err != nil {
+		return err
+	}
+	live := map[string]bool{}
+	head, err := ReadChain(text, func(r *ChainRecord) error {
+		for _, f := range r.Files {
+			size, digest, err := l.digestFile(simDirectory + "/" + f.Path)
+			if err != nil {
+				return err
+			}
+			if size != f.Bytes || digest != f.SHA256 {
+				return fmt.Errorf("%s is not what the chain says", f.Path)
+			}
+			live[simDirectory+"/"+f.Path] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	st, err := w.ledger.StatusNow()
+	if err != nil {
+		return err
+	}
+	if st.Chain.Head != head {
+		return fmt.Errorf("the chain's file ends with %q, the store's with %q", head, st.Chain.Head)
+	}
+	for _, tree := range trees {
+		for _, file := range (reader{t: panicker{}, fs: fs, dir: simDirectory}).files(tree) {
+			if !live[file] {
+				return fmt.Errorf("%s is not in the chain", file)
+			}
+		}
+	}
+	return nil
+}
+
+// maintain runs a round until it succeeds.
+func (w *simWorld) maintain(round func(*Ledger, context.Context) error) error {
+	var err error
+	for range simAttempts {
+		if err = round(w.ledger, context.Background()); err == nil {
+			return nil
+		}
+		if err := w.recover(err); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it doesn't succeed after the fault is over: %w", err)
+}
+
+// recover is what follows an error: the machine starts again if it died; an error without a fault is the ledger's own.
+func (w *simWorld) recover(err error) error {
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		return err
+	}
+	if !w.armed {
+		return fmt.Errorf("an error without a fault: %w", err)
+	}
+	if w.fs.crashed() != nil {
+		return w.survive()
+	}
+	if _, err := w.ledger.revive(); err != nil && w.fs.crashed() != nil {
+		return w.survive()
+	}
+	return nil
+}
