@@ -49,6 +49,13 @@ func (c *Catalog) Price(e *usage.Event, dst []Missing) []Missing {
 		return dst
 	}
 	f := finders.Get().(*finder)
+	dst = c.price(f, e, dst)
+	f.event = nil
+	finders.Put(f)
+	return dst
+}
+
+func (c *Catalog) price(f *finder, e *usage.Event, dst []Missing) []Missing {
 	f.begin(c, e)
 	start := len(dst)
 	for i := range e.Lines {
@@ -65,8 +72,6 @@ func (c *Catalog) Price(e *usage.Event, dst []Missing) []Missing {
 			}
 		}
 	}
-	f.event = nil
-	finders.Put(f)
 	setFlags(e, dst[start:])
 	return dst
 }
