@@ -30,8 +30,8 @@ func (c *spanUsage) Shutdown(context.Context) error {
 	return nil
 }
 
-// ConsumeTraces passes the events that spans carry to the logs pipeline. A span without one, or with one that can't be read, is named in a permanent error
-// after the others went on; an error of the pipeline is passed back as it is.
+// ConsumeTraces passes the events that spans carry to the logs pipeline, whose error is passed back as it is. Spans without an event, or with one that
+// can't be read, make the answer a permanent error once the pipeline has taken the others.
 func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	events := make([]usage.Event, 0, td.SpanCount())
 	uncounted := 0
@@ -51,25 +51,21 @@ func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 			}
 		}
 	}
-	if err := c.pass(ctx, events); err != nil {
-		rejections, ok := usage.Rejected(err)
-		if !ok {
-			return err
-		}
-		unreadable = append(unreadable, rejections...)
+	err := c.pass(ctx, events)
+	rejections, partly := usage.Rejected(err)
+	if err != nil && !partly || len(unreadable) == 0 && uncounted == 0 {
+		return err
 	}
-	var errs error
-	if len(unreadable) > 0 {
-		errs = &usage.RejectedError{Rejections: unreadable}
+	c.telemetry.UsageboxSpanusageUnreadable.Add(ctx, int64(len(unreadable)))
+	c.telemetry.UsageboxSpanusageUncounted.Add(ctx, int64(uncounted))
+	var errs []error
+	if all := append(unreadable, rejections...); len(all) > 0 {
+		errs = append(errs, &usage.RejectedError{Rejections: all})
 	}
 	if uncounted > 0 {
-		c.telemetry.UsageboxSpanusageUncounted.Add(ctx, int64(uncounted))
-		errs = errors.Join(errs, fmt.Errorf("%d spans carry no usage event and were refused: put the attribution processor before the spanusage connector", uncounted))
+		errs = append(errs, fmt.Errorf("%d spans carry no usage event and were refused: put the attribution processor before the spanusage connector", uncounted))
 	}
-	if errs != nil {
-		return consumererror.NewPermanent(errs)
-	}
-	return nil
+	return consumererror.NewPermanent(errors.Join(errs...))
 }
 
 func (c *spanUsage) pass(ctx context.Context, events []usage.Event) error {

@@ -23,12 +23,13 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                      metric.Meter
-	mu                         sync.Mutex
-	registrations              []metric.Registration
-	UsageboxSpanusageEmitted   metric.Int64Counter
-	UsageboxSpanusageFailed    metric.Int64Counter
-	UsageboxSpanusageUncounted metric.Int64Counter
+	meter                       metric.Meter
+	mu                          sync.Mutex
+	registrations               []metric.Registration
+	UsageboxSpanusageEmitted    metric.Int64Counter
+	UsageboxSpanusageFailed     metric.Int64Counter
+	UsageboxSpanusageUncounted  metric.Int64Counter
+	UsageboxSpanusageUnreadable metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -75,6 +76,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.UsageboxSpanusageUncounted, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_spanusage_uncounted",
 		metric.WithDescription("Spans that no attribution processor has seen, which were refused. [Alpha]"),
+		metric.WithUnit("{span}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxSpanusageUnreadable, err = builder.meter.Int64Counter(
+		"otelcol_usagebox_spanusage_unreadable",
+		metric.WithDescription("Spans whose usage event can't be read, which were refused. [Alpha]"),
 		metric.WithUnit("{span}"),
 	)
 	errs = errors.Join(errs, err)

@@ -22,6 +22,7 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.UsageboxSpanusageEmitted.Add(context.Background(), 1)
 	tb.UsageboxSpanusageFailed.Add(context.Background(), 1)
 	tb.UsageboxSpanusageUncounted.Add(context.Background(), 1)
+	tb.UsageboxSpanusageUnreadable.Add(context.Background(), 1)
 	AssertEqualUsageboxSpanusageEmitted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -29,6 +30,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxSpanusageUncounted(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxSpanusageUnreadable(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 
