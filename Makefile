@@ -29,7 +29,7 @@ run: build ## Build and start with the embedded configuration
 build: ## Build build/otelcol-usagebox
 	@mkdir -p $(OUT)
 	@echo "building (the first time takes some minutes)"
-	$(GO) build -trimpath -ldflags="-s -w" -o $(BINARY) ./cmd/otelcol-usagebox
+	$(GO) build -ldflags="-s -w" -o $(BINARY) ./cmd/otelcol-usagebox
 
 TOOL_gotestsum := gotest.tools/gotestsum
 TOOL_gofumpt := mvdan.cc/gofumpt
