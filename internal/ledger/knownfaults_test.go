@@ -372,3 +372,28 @@ func TestRollupsMayBeGroupedOtherwiseFromOneStartToTheNext(t *testing.T) {
 	h.sealAll()
 	h.wantTotal("acme", "6")
 }
+
+func TestPartsOfAnOpenHourStayFewAndMakeOneSealedPart(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.maxParts = 4 })
+	most := 0
+	for i := range 60 {
+		h.accept(event("acme", strings.Repeat("y", i+1), 1, testTime))
+		h.seal() // the hour is not over
+		most = max(most, len(h.reader().files(treeEvents)))
+		h.wantTotal("acme", usage.Units(int64(i+1)).String())
+		if i == 30 {
+			h.restart()
+		}
+	}
+	if most > 12 {
+		t.Errorf("there were %d parts at once", most)
+	}
+	if n := h.Stats().ChainRecords; n != 0 {
+		t.Errorf("%d parts were sealed before their time", n)
+	}
+	h.sealAll()
+	h.wantTotal("acme", "60")
+	if n := len(h.reader().files(treeEvents)); n != 1 {
+		t.Errorf("%d sealed parts, want one", n)
+	}
+}

@@ -22,6 +22,7 @@ type part struct {
 	Bytes  int64        `json:"bytes"` // of the events in the store
 	At     usage.Micros `json:"at"`
 	Done   bool         `json:"done"`
+	Merged int          `json:"merged,omitempty"` // how often it was merged over
 
 	Dimensions []string `json:"dimensions"` // that its rollups are grouped by; null is the default
 }

@@ -27,12 +27,20 @@ type sealed struct {
 	Events int64        `json:"events"`
 	Bytes  int64        `json:"bytes"` // of the events in the store
 	Covers []string     `json:"covers"`
+	Merged int          `json:"merged,omitempty"` // not 0: it is not sealed but a part, merged so many times over
 
 	Dimensions []string `json:"dimensions"` // as in part
 }
 
-// maxOpenParts is how many parts an open hour has before they are merged.
+// maxOpenParts is how many parts that were merged equally often an hour has before they are merged into one.
 const maxOpenParts = 64
+
+// choice is which of an hour's parts are to be made into one: parts[first:end].
+type choice struct {
+	first, end int
+	last       bool // a seal of all that had come
+	merged     int  // as in sealed
+}
 
 // Seal makes parts of what was acknowledged, then seals every hour that is due.
 func (l *Ledger) Seal(ctx context.Context) error {
@@ -52,14 +60,14 @@ func (l *Ledger) sealHours(ctx context.Context, s *state) error {
 	now := l.now()
 	for _, h := range l.openHours(s) {
 		for {
-			n, last := l.sealNow(h, now)
-			if n == 0 {
+			c := l.sealNow(h, now)
+			if c.end == 0 {
 				break
 			}
 			if err := ctx.Err(); err != nil {
 				return fmt.Errorf("sealing: %w", err)
 			}
-			if err := l.planSeal(s, h, n, last); err != nil {
+			if err := l.planSeal(s, h, c); err != nil {
 				return fmt.Errorf("plan the seal of %s: %w", hourText(h.Hour), err)
 			}
 			if err := l.finishSeal(s, h); err != nil {
@@ -93,36 +101,50 @@ func (l *Ledger) sealDue(h *hour, now usage.Micros) usage.Micros {
 	return from + usage.Micros(l.o.SealAfter/time.Microsecond)
 }
 
-// sealNow is how many of an hour's parts are to be sealed at present, the oldest first, into one; last says that these are all.
-// An hour that is not over is sealed in pieces when it has many parts, or as many events as one sealed part holds.
-func (l *Ledger) sealNow(h *hour, now usage.Micros) (parts int, last bool) {
-	due := l.sealDue(h, now) <= now
+// sealNow is which parts of an hour are to be sealed at present, the oldest first: all when it is due; before that as many as one
+// sealed part holds, when there are more. Parts of an hour that is not due are merged when there are many.
+func (l *Ledger) sealNow(h *hour, now usage.Micros) choice {
 	var bytes int64
 	for i := range h.parts {
-		if bytes += h.parts[i].Bytes; parts > 0 && bytes > l.o.SealBytes {
-			return parts, false // there is more than one sealed part holds
+		if bytes += h.parts[i].Bytes; i > 0 && bytes > l.o.SealBytes {
+			return choice{end: i}
 		}
-		parts++
 	}
-	switch {
-	case due:
-		return parts, parts > 0
-	case parts >= maxOpenParts || bytes > l.o.SealBytes && parts > 1:
-		return parts, false
+	if l.sealDue(h, now) <= now {
+		return choice{end: len(h.parts), last: true}
 	}
-	return 0, false
+	if l.noExchange {
+		return choice{}
+	}
+	// The oldest were merged most often, so those that were merged equally often lie together.
+	for first := 0; first < len(h.parts); {
+		end := first
+		for end < len(h.parts) && h.parts[end].Merged == h.parts[first].Merged {
+			end++
+		}
+		if end-first >= cmp.Or(l.o.maxParts, maxOpenParts) {
+			return choice{first: first, end: end, merged: h.parts[first].Merged + 1}
+		}
+		first = end
+	}
+	return choice{}
 }
 
-// planSeal records the next sealed part of an hour.
-func (l *Ledger) planSeal(s *state, h *hour, parts int, last bool) error {
-	seal := &sealed{From: h.parts[0].From, To: h.parts[parts-1].To, At: l.now(), Last: last, Dimensions: l.o.RollupDimensions}
-	for i := range h.parts[:parts] {
-		p := &h.parts[i]
+// planSeal records the next sealed or merged part of an hour.
+func (l *Ledger) planSeal(s *state, h *hour, c choice) error {
+	parts := h.parts[c.first:c.end]
+	seal := &sealed{From: parts[0].From, To: parts[len(parts)-1].To, At: l.now(), Last: c.last, Merged: c.merged, Dimensions: l.o.RollupDimensions}
+	for i := range parts {
+		p := &parts[i]
 		seal.Events += p.Events
 		seal.Bytes += p.Bytes
 		seal.Covers = append(seal.Covers, p.Name)
 	}
 	seal.Name = fmt.Sprintf("sealed-%012d-%012d", seal.From, seal.To-1)
+	if seal.Merged > 0 {
+		seal.At = parts[0].At
+		seal.Name = fmt.Sprintf("part-%012d-%012d", seal.From, seal.To-1)
+	}
 	if err := s.update(func(b *pebble.Batch) error {
 		return setJSON(b, hourSeqKey(keySealed, h.Hour, seal.From), seal)
 	}); err != nil {
@@ -153,6 +175,9 @@ func (l *Ledger) finishSeal(s *state, h *hour) error {
 			bytes = record.Files[0].Bytes + record.Files[1].Bytes + record.Files[2].Bytes
 		}
 	}
+	if h.seal.Merged > 0 {
+		return l.finishMerge(s, h, bytes)
+	}
 	if !exchanged {
 		var err error
 		if records, seals, err = l.sealInPlace(s, h); err != nil {
@@ -175,11 +200,53 @@ func (l *Ledger) finishSeal(s *state, h *hour) error {
 	}
 	l.o.Observer.Sealed(bytes, exchanged)
 	if exchanged {
-		if err := l.o.FS.RemoveAll(l.paths.stage()); err != nil {
-			l.o.Logger.Warn("the parts that were sealed could not be removed from "+l.paths.stage()+", which the next seal will do", zap.Error(err))
-		}
+		l.removeStage()
 	}
 	return l.writeChain(s)
+}
+
+// finishMerge records a merged part in the place of those that it covers; where folders can't be exchanged they stay.
+func (l *Ledger) finishMerge(s *state, h *hour, bytes int64) error {
+	plan := h.seal
+	first := slices.IndexFunc(h.parts, func(p part) bool { return p.From == plan.From })
+	end := first + len(plan.Covers)
+	if first < 0 || end > len(h.parts) {
+		return corrupt("the store", fmt.Errorf("the parts that %s of %s is merged from are not there", plan.Name, hourText(h.Hour)))
+	}
+	merged := part{
+		Name: plan.Name, From: plan.From, To: plan.To, Events: plan.Events, Bytes: plan.Bytes, At: plan.At, Merged: plan.Merged,
+		Dimensions: plan.Dimensions, Done: true,
+	}
+	parts := slices.Concat(h.parts[:first], []part{merged}, h.parts[end:])
+	if l.noExchange {
+		parts = h.parts
+	}
+	if err := s.update(func(b *pebble.Batch) error {
+		if err := b.Delete(hourSeqKey(keySealed, h.Hour, plan.From), nil); err != nil || l.noExchange {
+			return err
+		}
+		for i := range h.parts[first:end] {
+			if err := b.Delete(hourSeqKey(keyPart, h.Hour, h.parts[first+i].From), nil); err != nil {
+				return err
+			}
+		}
+		return setJSON(b, hourSeqKey(keyPart, h.Hour, merged.From), merged)
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	h.seal, h.parts = nil, parts
+	l.mu.Unlock()
+	l.o.Observer.PartMade(bytes)
+	l.removeStage()
+	return nil
+}
+
+// removeStage removes what an exchange has left. What remains is removed by the next.
+func (l *Ledger) removeStage() {
+	if err := l.o.FS.RemoveAll(l.paths.stage()); err != nil {
+		l.o.Logger.Warn("parts that were replaced could not be removed from "+l.paths.stage()+", which the next seal will do", zap.Error(err))
+	}
 }
 
 // recordSeal puts the seal into the chain; its events leave the store.

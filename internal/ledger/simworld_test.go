@@ -32,7 +32,7 @@ func newSimWorld(plant sabotage) *simWorld {
 	w.fs = newSimFS(vfs.NewCrashableMem(), w.crashes)
 	w.options = Options{
 		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
-		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10,
+		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3,
 	}
 	return w
 }
