@@ -45,30 +45,33 @@ func whole(c judge.Capture) (out []request) {
 	return out
 }
 
+func decode(t *testing.T, q request) ptraceotlp.ExportRequest {
+	t.Helper()
+	e, body := ptraceotlp.NewExportRequest(), q.body
+	if q.encoding == "gzip" {
+		z, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err = io.ReadAll(z); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmarshal := e.UnmarshalProto
+	if strings.Contains(q.contentType, "json") {
+		unmarshal = e.UnmarshalJSON
+	}
+	if err := unmarshal(body); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // apart makes a request of every span.
 func apart(t *testing.T, c judge.Capture) (out []request) {
 	t.Helper()
 	for _, q := range whole(c) {
-		e := ptraceotlp.NewExportRequest()
-		var err error
-		body := q.body
-		if q.encoding == "gzip" {
-			z, err := gzip.NewReader(bytes.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if body, err = io.ReadAll(z); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if strings.Contains(q.contentType, "json") {
-			err = e.UnmarshalJSON(body)
-		} else {
-			err = e.UnmarshalProto(body)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := decode(t, q)
 		for _, rs := range e.Traces().ResourceSpans().All() {
 			for _, ss := range rs.ScopeSpans().All() {
 				for _, s := range ss.Spans().All() {
@@ -248,8 +251,8 @@ func TestKillsInTheMiddleOfEachRecordingChangeNothing(t *testing.T) {
 	c.database().exact(expect)
 }
 
-// metric is a sample of the program's own metrics, summed over its labels; -1 when it isn't there.
-func (c *collector) metric(name string) float64 {
+// metric is a sample of the program's own metrics, summed over those with the label; -1 when there is none.
+func (c *collector) metric(name string, label ...string) float64 {
 	res, err := httpClient.Get("http://" + c.metrics + "/metrics")
 	if err != nil {
 		return -1
@@ -262,7 +265,8 @@ func (c *collector) metric(name string) float64 {
 	sum, found := 0.0, false
 	for line := range strings.Lines(string(text)) {
 		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' && !strings.HasPrefix(rest, "_total") {
+		if !ok || rest == "" || rest[0] != '{' && rest[0] != ' ' && !strings.HasPrefix(rest, "_total") ||
+			len(label) > 0 && !strings.Contains(rest, label[0]) {
 			continue
 		}
 		fields := strings.Fields(line)
