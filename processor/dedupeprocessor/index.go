@@ -28,12 +28,17 @@ const (
 	entryBytes = 64 // of max_disk that an entry takes: 36 of its own, the rest for the store's levels and log
 )
 
+// minFree is the free disk space, in bytes, below which nothing is remembered: a write that the disk has no room for would end the process.
+const minFree = 64 << 20
+
 // index knows the payload of every event that was let through within the window. A crash may lose the newest of them, which costs a look at the
 // ledger for a retry and nothing else: so nothing here waits for the disk.
 type index struct {
 	db     *pebble.DB
 	cache  *pebble.Cache
 	lock   *dirlock.Lock
+	fs     vfs.FS
+	dir    string
 	window time.Duration
 	max    uint64 // entries
 
@@ -53,7 +58,7 @@ func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	if err != nil {
 		return nil, err
 	}
-	x = &index{lock: lock, window: c.Window, max: uint64(c.MaxDisk / entryBytes), cache: pebble.NewCache(c.CacheSize)}
+	x = &index{lock: lock, fs: fs, dir: c.Directory, window: c.Window, max: uint64(c.MaxDisk / entryBytes), cache: pebble.NewCache(c.CacheSize)}
 	options := &pebble.Options{
 		FS: fs, Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 16 << 20, L0CompactionThreshold: 8, MemTableStopWritesThreshold: 4,
 		Logger: logger{log.Sugar()},
@@ -175,6 +180,9 @@ type entry struct {
 func (x *index) record(entries []entry, now time.Time) (evicted uint64, err error) {
 	if len(entries) == 0 {
 		return 0, nil
+	}
+	if du, err := x.fs.GetDiskUsage(x.dir); err == nil && du.AvailBytes < minFree {
+		return 0, fmt.Errorf("%d bytes of disk are free, %d are kept", du.AvailBytes, minFree)
 	}
 	b := x.db.NewBatch()
 	defer b.Close()

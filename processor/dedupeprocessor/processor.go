@@ -30,16 +30,14 @@ type dedupe struct {
 	fs        vfs.FS
 	index     *index
 
-	mu         sync.Mutex // guards what follows
-	flights    map[usage.Key]*flight
-	warnAt     time.Time // when the next conflict is logged
-	suppressed int       // conflicts that were not
+	conflicts, forgotten seldom // what of them is logged
+
+	mu      sync.Mutex // guards flights
+	flights map[usage.Key]*flight
 }
 
 // flight is events of one batch on their way through the rest of the pipeline.
 type flight struct{ landed chan struct{} }
-
-const warnEvery = 10 * time.Second
 
 func newDedupe(set processor.Settings, config *Config, next consumer.Logs, now func() time.Time) (*dedupe, error) {
 	telemetry, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
@@ -100,8 +98,11 @@ func (d *dedupe) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 
 // together is the refusals of a batch that went on in several pieces.
 func together(refused []error) error {
-	if len(refused) < 2 {
-		return errors.Join(refused...)
+	switch len(refused) {
+	case 0:
+		return nil
+	case 1:
+		return refused[0]
 	}
 	all := &usage.RejectedError{}
 	for _, err := range refused {
@@ -160,10 +161,15 @@ func (d *dedupe) remember(ctx context.Context, records []record, rejections []us
 			taken = append(taken, entry{r.hash, r.payload})
 		}
 	}
-	evicted, err := d.index.record(taken, d.now())
+	now := d.now()
+	evicted, err := d.index.record(taken, now)
 	d.telemetry.UsageboxDedupeEvicted.Add(ctx, int64(evicted))
-	if err != nil {
-		d.logger.Error("events could not be put into the index: they are kept, and a copy of them will be known to the ledger only", zap.Error(err))
+	if err == nil {
+		return
+	}
+	if others, due := d.forgotten.due(now); due {
+		d.logger.Error("events could not be put into the index: they are kept, and a copy of them will be known to the ledger only",
+			zap.Int("batches_before", others), zap.Error(err))
 	}
 }
 
@@ -202,23 +208,16 @@ func (d *dedupe) sort(records []record) (sum sorted, err error) {
 		}
 		if seen {
 			sum.conflicts++
-			d.warn(r.key, now)
+			d.conflict(r.key, now)
 		}
 		sum.events++
 	}
 	return sum, nil
 }
 
-func (d *dedupe) warn(k usage.Key, now time.Time) {
-	d.mu.Lock()
-	due, others := !now.Before(d.warnAt), d.suppressed
-	if due {
-		d.warnAt, d.suppressed = now.Add(warnEvery), 0
-	} else {
-		d.suppressed++
-	}
-	d.mu.Unlock()
-	if due {
+// conflict tells the log of an event with another payload.
+func (d *dedupe) conflict(k usage.Key, now time.Time) {
+	if others, due := d.conflicts.due(now); due {
 		d.logger.Warn("an event came again with another payload: it is passed on, and the ledger keeps the first",
 			zap.String("event_id", k.ID), zap.String("customer", k.Customer), zap.Int("others_before", others))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"path/filepath"
 	"time"
 )
 
@@ -55,7 +54,7 @@ func (s eventSubject) String() string { return fmt.Sprintf("%s, %d connections",
 
 func postedEvents(b *bench) error {
 	fmt.Printf("Events posted to /v1/events, arrays of %d: the durable pipeline against usage receiver → nop\n\n", eventsPerRequest)
-	header("connections", "nop, events/s", "durable, events/s", "ratio", "nop, CPU-s per million", "durable, CPU-s per million", "durable, peak RSS MiB")
+	header("connections", "nop, events/s", "durable, events/s", "ratio", "nop, CPU-s per million", "durable, CPU-s per million", "durable, peak RSS MiB", "bytes an event")
 	for _, conns := range []int{1, 16} {
 		nop := eventSubject{"nop", receiveConfig, conns, false}
 		full := eventSubject{"durable pipeline", durableConfig, conns, true}
@@ -65,7 +64,7 @@ func postedEvents(b *bench) error {
 		}
 		base, ours := results[nop.String()], results[full.String()]
 		row(fmt.Sprint(conns), spread(base, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"), ratio(median(ours, measured.rate), median(base, measured.rate)),
-			spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"), spread(ours, measured.peak, "%.0f"))
+			spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"), spread(ours, measured.peak, "%.0f"), spread(ours, measured.size, "%.1f"))
 	}
 	return nil
 }
@@ -80,28 +79,24 @@ func (b *bench) events(s eventSubject) (m measured, err error) {
 			p.kill()
 		}
 	}()
-	saved := make(chan error, 1)
-	if b.profile != "" && s.durable {
-		file := filepath.Join(b.profile, fmt.Sprintf("events-%d.pprof", s.conns))
-		go func() { saved <- p.save(file, b.seconds) }()
-	} else {
-		saved <- nil
-	}
 	t := target{
 		url: "http://127.0.0.1:" + p.ports.API + "/v1/events", contentType: "application/json", units: eventsPerRequest,
 		newBody: func() body { return newEvents() },
 	}
-	requests, elapsed, err := send(t, s.conns, b.seconds)
+	var requests int
+	var elapsed time.Duration
+	err = p.profiled(b.profileOf(s.durable, "events-%d.pprof", s.conns), b.seconds, func() (err error) {
+		requests, elapsed, err = send(t, s.conns, b.seconds)
+		return err
+	})
 	if err != nil {
 		return m, err
 	}
 	if s.durable {
-		if err := p.inLedger(requests * eventsPerRequest); err != nil {
+		err := p.profiled(b.profileOf(true, "events-%d-after.pprof", s.conns), b.seconds, func() error { return p.inLedger(requests * eventsPerRequest) })
+		if err != nil {
 			return m, err
 		}
 	}
-	if err := <-saved; err != nil {
-		return m, err
-	}
-	return p.finish(requests*t.units, elapsed)
+	return p.finish(requests*t.units, requests*t.units, elapsed)
 }

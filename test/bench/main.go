@@ -25,7 +25,8 @@ type options struct {
 	dir     string        // of temporary files: on the disk that is measured
 	seconds time.Duration // of load per turn
 	rounds  int
-	conns   int // of spans
+	conns   int    // of spans
+	content string // bytes per model call, with commas
 	profile string
 	rows    int // in PostgreSQL's table before it is measured
 }
@@ -39,6 +40,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of every subject")
 	flag.IntVar(&o.conns, "conns", 8, "connections that send spans")
 	flag.StringVar(&only, "only", "", "spans, queue, events or postgres; several with commas; empty: all")
+	flag.StringVar(&o.content, "content", "0,2048,20480", "bytes of prompt and answer in a model call")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles; empty: none are taken")
 	flag.IntVar(&o.rows, "postgres-rows", 0, "rows in PostgreSQL's table before it is measured, such as 5000000")
 	flag.Parse()
@@ -48,7 +50,7 @@ func main() {
 	}
 }
 
-func run(o options, only string) error {
+func run(o options, only string) (err error) {
 	parts := []struct {
 		name string
 		run  func(*bench) error
@@ -66,11 +68,10 @@ func run(o options, only string) error {
 		}
 	}
 	b := &bench{options: o}
-	var err error
 	if b.dir, err = os.MkdirTemp(o.dir, "usagebox-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err
 	}
@@ -106,6 +107,14 @@ func (b *bench) build() error {
 	cmd := exec.Command("go", "build", "-o", b.binary, "github.com/usagebox/otelcol-usagebox/cmd/otelcol-usagebox")
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
+}
+
+// profileOf is the file for a profile of a durable subject, or empty.
+func (b *bench) profileOf(durable bool, format string, args ...any) string {
+	if b.profile == "" || !durable {
+		return ""
+	}
+	return filepath.Join(b.profile, fmt.Sprintf(format, args...))
 }
 
 // folder is a new one for a turn.

@@ -54,16 +54,29 @@ func postgresRows(b *bench) error {
 	return nil
 }
 
+// postgresBin is the folder of the newest PostgreSQL.
 func postgresBin() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil {
+		return "", err
+	}
 	if path, err := exec.LookPath("postgres"); err == nil {
-		return filepath.Dir(path), nil
+		found = append(found, filepath.Dir(path))
 	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return "", fmt.Errorf("there is no program postgres in PATH or /usr/lib/postgresql")
+	whole := func(dir string) bool {
+		for _, program := range []string{"initdb", "pg_ctl", "psql", "postgres"} {
+			if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
+				return false
+			}
+		}
+		return true
 	}
-	slices.Sort(found)
-	return filepath.Dir(found[len(found)-1]), nil
+	for _, dir := range slices.Backward(found) {
+		if whole(dir) {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("initdb, pg_ctl, psql and postgres are not together in PATH or /usr/lib/postgresql")
 }
 
 func (p *postgres) command(name string, args ...string) *exec.Cmd {

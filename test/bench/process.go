@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -67,7 +69,7 @@ func (b *bench) start(config, next string) (*process, error) {
 		_ = p.cmd.Wait()
 		close(p.exited)
 	}()
-	err = p.until(time.Minute, "it is ready", func() (bool, error) {
+	err = p.until(time.Minute, 20*time.Millisecond, "it is ready", func() (bool, error) {
 		resp, err := http.Get("http://127.0.0.1:" + p.ports.Health)
 		if err != nil {
 			return false, nil
@@ -84,11 +86,11 @@ func (b *bench) start(config, next string) (*process, error) {
 	return p, nil
 }
 
-// until asks again and again until done says so.
-func (p *process) until(limit time.Duration, what string, done func() (bool, error)) error {
+// until asks again and again until done says so, or the limit is reached.
+func (p *process) until(limit, every time.Duration, what string, done func() (bool, error)) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		ok, err := done()
@@ -105,21 +107,40 @@ func (p *process) until(limit time.Duration, what string, done func() (bool, err
 	}
 }
 
-// stop ends the program as a service manager does, and removes its folder.
+// stop ends the program as a service manager does.
 func (p *process) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	select {
 	case <-p.exited:
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		p.kill()
-		return fmt.Errorf("the program did not stop within a minute")
+		return fmt.Errorf("the program did not stop within two minutes")
 	}
 	if !p.cmd.ProcessState.Success() {
 		return fmt.Errorf("the program ended with %s:\n%s", p.cmd.ProcessState, p.log.String())
 	}
-	return os.RemoveAll(p.dir)
+	return nil
+}
+
+// parts is the size of the ledger's files for readers, in bytes.
+func (p *process) parts() (bytes int64, err error) {
+	err = filepath.WalkDir(filepath.Join(p.dir, "usage"), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".parquet" {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		bytes += info.Size()
+		return nil
+	})
+	return bytes, err
 }
 
 // kill is for what went wrong.
@@ -178,13 +199,11 @@ func (p *process) metric(name string) (sum float64, err error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		id, value, _ := strings.Cut(line, "} ")
-		id, _, _ = strings.Cut(id, "{")
-		id = strings.TrimSuffix(id, "_total")
-		if id != "otelcol_usagebox_"+name {
+		end := strings.IndexAny(line, "{ ")
+		if end < 0 || strings.TrimSuffix(line[:end], "_total") != "otelcol_usagebox_"+name {
 			continue
 		}
-		v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
 		if err != nil {
 			return 0, fmt.Errorf("metric %q: %w", line, err)
 		}
@@ -193,7 +212,16 @@ func (p *process) metric(name string) (sum float64, err error) {
 	return sum, lines.Err()
 }
 
-// save keeps a CPU profile of the next seconds.
+// profiled runs work and keeps a CPU profile of its first seconds in file, unless that is empty.
+func (p *process) profiled(file string, seconds time.Duration, work func() error) error {
+	if file == "" {
+		return work()
+	}
+	saved := make(chan error, 1)
+	go func() { saved <- p.save(file, seconds) }()
+	return errors.Join(work(), <-saved)
+}
+
 func (p *process) save(file string, seconds time.Duration) error {
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%s/debug/pprof/profile?seconds=%d", p.ports.Pprof, max(1, int(seconds.Seconds()))))
 	if err != nil {
@@ -204,9 +232,6 @@ func (p *process) save(file string, seconds time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, resp.Body); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	_, err = io.Copy(f, resp.Body)
+	return errors.Join(err, f.Close())
 }

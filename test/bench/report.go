@@ -10,12 +10,13 @@ type measured struct {
 	perSecond  float64 // acknowledged spans, events or rows
 	cpuPerUnit float64 // CPU-seconds of the subject per million of them, until its last event was in the ledger
 	rss        float64 // the largest resident size, in MiB
-	bytes      float64 // of the ledger's events, rollups and runs per event
+	bytes      float64 // of the ledger's parts per event, when the program has ended
 }
 
 func (m measured) rate() float64 { return m.perSecond }
 func (m measured) cpu() float64  { return m.cpuPerUnit }
 func (m measured) peak() float64 { return m.rss }
+func (m measured) size() float64 { return m.bytes }
 
 func median(ms []measured, of func(measured) float64) float64 {
 	v := values(ms, of)

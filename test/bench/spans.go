@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,7 +140,16 @@ type spanSubject struct {
 
 func (s spanSubject) String() string { return fmt.Sprintf("%s, %d B of content", s.name, s.content) }
 
-var contents = []int{0, 2 << 10, 20 << 10}
+func (b *bench) contents() (sizes []int, err error) {
+	for text := range strings.SplitSeq(b.content, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > 64<<10 {
+			return nil, fmt.Errorf("-content is %q: it takes numbers of bytes, 0 to 65536, with commas between them", b.content)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
+}
 
 func durable(content int) spanSubject {
 	return spanSubject{name: "durable pipeline", config: durableConfig, content: content, durable: true}
@@ -149,6 +159,10 @@ func spansAgainstNop(b *bench) error {
 	fmt.Printf("Spans by OTLP over HTTP, %d connections, %d spans a request, %d of %d with prompts: the durable pipeline against otlp → nop\n\n",
 		b.conns, tracesPerRequest*spansPerTrace, modelCalls, spansPerTrace)
 	header("content per model call", "nop, spans/s", "durable, spans/s", "ratio", "nop, CPU-s per million", "durable, CPU-s per million", "added", "durable, peak RSS MiB")
+	contents, err := b.contents()
+	if err != nil {
+		return err
+	}
 	for _, content := range contents {
 		nop := spanSubject{name: "nop", config: nopConfig, content: content}
 		results, err := inTurns(b, []spanSubject{nop, durable(content)}, b.spans)
@@ -165,7 +179,7 @@ func spansAgainstNop(b *bench) error {
 func spansAgainstQueue(b *bench) error {
 	fmt.Printf("The same load: the durable pipeline against otlp → otlp_http with a persistent queue that fsyncs (CPU of the first program alone)\n\n")
 	header("content per model call", "queue, spans/s", "durable, spans/s", "ratio", "queue, CPU-s per million", "durable, CPU-s per million")
-	for _, content := range contents[1:2] {
+	for _, content := range []int{2 << 10} {
 		queue := spanSubject{name: "queue", config: queueConfig, content: content, queued: true}
 		results, err := inTurns(b, []spanSubject{queue, durable(content)}, b.spans)
 		if err != nil {
@@ -198,36 +212,32 @@ func (b *bench) spans(s spanSubject) (m measured, err error) {
 			p.kill()
 		}
 	}()
-	saved := make(chan error, 1)
-	if b.profile != "" && s.durable {
-		file := filepath.Join(b.profile, fmt.Sprintf("spans-%d.pprof", s.content))
-		go func() { saved <- p.save(file, b.seconds+2*time.Second) }()
-	} else {
-		saved <- nil
-	}
 	t := target{
 		url: "http://127.0.0.1:" + p.ports.OTLP + "/v1/traces", contentType: "application/x-protobuf", units: tracesPerRequest * spansPerTrace,
 		newBody: func() body { return newSpans(s.content) },
 	}
-	requests, elapsed, err := send(t, b.conns, b.seconds)
+	var requests int
+	var elapsed time.Duration
+	err = p.profiled(b.profileOf(s.durable, "spans-%d.pprof", s.content), b.seconds, func() (err error) {
+		requests, elapsed, err = send(t, b.conns, b.seconds)
+		return err
+	})
 	if err != nil {
 		return m, err
 	}
 	if s.durable {
-		if err := p.inLedger(requests * tracesPerRequest * eventsPerTrace); err != nil {
+		err := p.profiled(b.profileOf(true, "spans-%d-after.pprof", s.content), 4*b.seconds, func() error { return p.inLedger(requests * tracesPerRequest * eventsPerTrace) })
+		if err != nil {
 			return m, err
 		}
 	}
-	if err := <-saved; err != nil {
-		return m, err
-	}
-	return p.finish(requests*t.units, elapsed)
+	return p.finish(requests*t.units, requests*tracesPerRequest*eventsPerTrace, elapsed)
 }
 
 // inLedger waits until the ledger has taken as many events as the load means, each once.
 func (p *process) inLedger(events int) error {
 	var taken float64
-	err := p.until(3*time.Minute, fmt.Sprintf("%d events are in the ledger", events), func() (ok bool, err error) {
+	err := p.until(10*time.Minute, time.Second, fmt.Sprintf("%d events are in the ledger", events), func() (ok bool, err error) {
 		taken, err = p.metric("ledger_accepted")
 		return int(taken) >= events, err
 	})
@@ -241,7 +251,7 @@ func (p *process) inLedger(events int) error {
 }
 
 // finish reads what the program used, and ends it.
-func (p *process) finish(units int, elapsed time.Duration) (m measured, err error) {
+func (p *process) finish(units, events int, elapsed time.Duration) (m measured, err error) {
 	used, err := p.cpu()
 	if err != nil {
 		return m, err
@@ -251,5 +261,13 @@ func (p *process) finish(units int, elapsed time.Duration) (m measured, err erro
 	}
 	m.perSecond = float64(units) / elapsed.Seconds()
 	m.cpuPerUnit = (used - p.started).Seconds() / float64(units) * 1e6
-	return m, p.stop()
+	if err := p.stop(); err != nil {
+		return m, err
+	}
+	bytes, err := p.parts()
+	if err != nil {
+		return m, err
+	}
+	m.bytes = float64(bytes) / float64(events)
+	return m, os.RemoveAll(p.dir)
 }
