@@ -74,8 +74,7 @@ func (c *calls) aggregate() {
 		case below && !c.rules.off(RuleWrapper):
 			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of the calls below it"}
 			if !n.is(TraitOwnSum) {
-				r := n.read(c.rules)
-				c.excess += absolute(r.input() + r.output() - c.below[i].input() - c.below[i].output())
+				c.excess += absolute(c.sum(i).input + c.sum(i).output - c.below[i].input() - c.below[i].output())
 			}
 		case c.rules.off(RuleAggregate) || c.repeats(i):
 			c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: "its tokens are those of a call that is counted elsewhere"}
@@ -101,20 +100,20 @@ func (c *calls) aggregate() {
 // repeats says whether a wrapper tells of a call that is counted where no tree connects them: the same response, or another emitter's sum.
 func (c *calls) repeats(i int) bool {
 	f := c.nodes[i].Fact
-	for _, k := range c.alike(f) {
+	for _, k := range c.alike(i) {
 		g := c.groups[k]
-		m := c.nodes[g.members[0]].Fact
+		m := &c.nodes[g.members[0]]
 		if !g.usage || g.dropped != "" || m.Emitter == f.Emitter && f.ResponseID == "" {
 			continue
 		}
 		sameID := f.ResponseID != "" && f.ResponseID == m.ResponseID
-		if (sameID || m.Emitter != f.Emitter && within(f, m) && sameModel(f, m)) && agrees(f, m, c.rules) {
+		if (sameID || m.Emitter != f.Emitter && within(f, m.Fact) && c.sum(i).sameModel(c.sum(g.members[0]))) && c.sum(i).agrees(c.sum(g.members[0])) {
 			return true
 		}
 	}
 	for _, s := range c.sums[max(0, len(c.sums)-maxAlike):] {
 		m := c.nodes[s].Fact
-		if m.Emitter != f.Emitter && within(f, m) && agrees(f, m, c.rules) {
+		if m.Emitter != f.Emitter && within(f, m) && c.sum(i).agrees(c.sum(s)) {
 			return true
 		}
 	}
@@ -127,14 +126,14 @@ func (c *calls) holdsOrphan(i int) bool {
 		c.orphans = c.findOrphans()
 	}
 	f := &c.nodes[i]
-	r := f.read(c.rules)
+	r := c.sum(i)
 	first, _ := slices.BinarySearchFunc(c.orphans, f.Start-slack, func(o orphan, start usage.Micros) int { return cmp.Compare(c.nodes[o.root].Start, start) })
-	for _, o := range c.orphans[first:min(len(c.orphans), first+maxActive)] {
+	for _, o := range c.orphans[first:min(len(c.orphans), first+maxInside)] {
 		g := &c.nodes[o.root]
 		if g.Start > f.End || c.above(o.root, i) {
 			continue
 		}
-		inside := g.End <= f.End+slack && o.input <= r.input() && o.output <= r.output()
+		inside := g.End <= f.End+slack && o.input <= r.input && o.output <= r.output
 		mutual := f.Start-slack <= g.Start && g.Start <= f.Start+slack && f.End <= g.End+slack && g.order > f.order
 		if inside && !mutual {
 			return true
@@ -158,17 +157,17 @@ func (c *calls) holdsStray(i int) bool {
 		})
 	}
 	f := &c.nodes[i]
-	r := f.read(c.rules)
+	r := c.sum(i)
 	first, _ := slices.BinarySearchFunc(c.strays, f.Start-slack, func(m int, start usage.Micros) int { return cmp.Compare(c.nodes[m].Start, start) })
-	for _, m := range c.strays[first:min(len(c.strays), first+maxActive)] {
+	for _, m := range c.strays[first:min(len(c.strays), first+maxInside)] {
 		g := &c.nodes[m]
 		if g.Start > f.End {
 			break
 		}
-		if g.Emitter == f.Emitter || g.End > f.End+slack || !c.above(g.parent, i) && !c.lost(i) || c.above(m, i) || c.above(i, m) || !sameModel(f.Fact, g.Fact) || g.Role == RoleEmbedding {
+		if g.Emitter == f.Emitter || g.End > f.End+slack || !c.above(g.parent, i) && !c.lost(i) || c.above(m, i) || c.above(i, m) || g.Role == RoleEmbedding {
 			continue
 		}
-		if v := g.read(c.rules); v.input() <= r.input() && v.output() <= r.output() {
+		if v := c.sum(m); v.input <= r.input && v.output <= r.output && r.sameModel(v) {
 			return true
 		}
 	}
@@ -193,8 +192,7 @@ func (c *calls) findOrphans() []orphan {
 		for _, k := range c.pre[n.order : n.last+1] {
 			m := &c.nodes[k]
 			if m.Usage.some() && (m.Role.isCall() || m.Role == RoleWrapper || m.Role == RoleAgent) {
-				r := m.read(c.rules)
-				o.input, o.output, tells = max(o.input, r.input()), max(o.output, r.output()), true
+				o.input, o.output, tells = max(o.input, c.sum(k).input), max(o.output, c.sum(k).output), true
 			}
 		}
 		if tells {
@@ -209,25 +207,23 @@ func (c *calls) findOrphans() []orphan {
 
 func absolute(n int64) int64 { return max(n, -n) }
 
-// alike are calls whose output may be that of f.
-func (c *calls) alike(f *Fact) (groups []int) {
+// alike are calls whose output may be that of node i.
+func (c *calls) alike(i int) (groups []int) {
 	if c.byOutput == nil {
 		c.byOutput = map[int64][]int{}
 		for k, g := range c.groups {
-			m := c.nodes[g.members[0]].Fact
-			if !m.Usage.some() {
+			m := g.members[0]
+			if !c.nodes[m].Usage.some() {
 				continue
 			}
-			r := m.read(c.rules)
-			for _, n := range distinct(m.outputs(&r)) {
+			for _, n := range distinct(c.sum(m).out) {
 				if at := c.byOutput[n]; len(at) < maxAlike {
 					c.byOutput[n] = append(at, k)
 				}
 			}
 		}
 	}
-	r := f.read(c.rules)
-	for _, n := range distinct(f.outputs(&r)) {
+	for _, n := range distinct(c.sum(i).out) {
 		for d := int64(-1); d <= 1; d++ {
 			groups = append(groups, c.byOutput[n+d]...)
 		}

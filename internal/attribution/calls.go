@@ -19,6 +19,7 @@ const (
 	maxPairs  = 16   // of them, the best
 	maxSets   = 1024 // calls inside a call
 	maxAlike  = 256  // calls that say the same number
+	maxInside = 64   // calls in the time of a sum
 )
 
 // group is one model call: the spans that are it.
@@ -43,15 +44,16 @@ type calls struct {
 	groupOf []int // index in groups, -1
 	sums    []int // wrappers and agents that are counted as aggregates
 
-	byOutput map[int64][]int
-	below    []Vector // counted in a node's subtree
-	orphans  []orphan // by start
-	strays   []int    // counted calls, by start
-	excess   int64    // tokens by which wrappers and the calls below them disagree
+	summaries []summary
+	byOutput  map[int64][]int
+	below     []Vector // counted in a node's subtree
+	orphans   []orphan // by start
+	strays    []int    // counted calls, by start
+	excess    int64    // tokens by which wrappers and the calls below them disagree
 }
 
 func newCalls(t *tree) *calls {
-	c := &calls{tree: t, verdict: make([]Verdict, len(t.nodes)), groupOf: make([]int, len(t.nodes)), emitter: map[int][]string{}}
+	c := &calls{tree: t, verdict: make([]Verdict, len(t.nodes)), groupOf: make([]int, len(t.nodes)), emitter: map[int][]string{}, summaries: make([]summary, len(t.nodes))}
 	for i := range c.groupOf {
 		c.groupOf[i] = -1
 	}
@@ -87,6 +89,15 @@ func (c *calls) nest() {
 			c.inner[c.near[i]] = append(c.inner[c.near[i]], i)
 		}
 	}
+}
+
+// sum is what a node is compared by.
+func (c *calls) sum(i int) *summary {
+	s := &c.summaries[i]
+	if !s.done {
+		*s = c.nodes[i].summarize(c.rules)
+	}
+	return s
 }
 
 func (c *calls) find(i int) int {
@@ -180,10 +191,16 @@ func (c *calls) better(p, q pair) int {
 
 func (c *calls) pair(a, b int) (pair, bool) {
 	f, g := &c.nodes[a], &c.nodes[b]
-	if f.Emitter == g.Emitter && !c.rules.off(RuleEmitter) || f.Role != g.Role || !sameModel(f.Fact, g.Fact) || c.above(a, b) || c.above(b, a) {
+	if f.Emitter == g.Emitter && !c.rules.off(RuleEmitter) || f.Role != g.Role {
 		return pair{}, false
 	}
 	p := pair{a: a, b: b, distance: abs(f.Start-g.Start) + abs(f.End-g.End)}
+	p, ok := c.alikeSiblings(p, f, g)
+	return p, ok && c.sum(a).sameModel(c.sum(b)) && !c.above(a, b) && !c.above(b, a)
+}
+
+// alikeSiblings says how well two spans fit by numbers and times; a smaller score is better.
+func (c *calls) alikeSiblings(p pair, f, g *node) (pair, bool) {
 	sameID := f.ResponseID != "" && f.ResponseID == g.ResponseID
 	switch {
 	case f.reports() && g.reports():
@@ -191,7 +208,7 @@ func (c *calls) pair(a, b int) (pair, bool) {
 		if sameID {
 			p.score = 0
 		}
-		return p, agrees(f.Fact, g.Fact, c.rules)
+		return p, c.sum(p.a).agrees(c.sum(p.b))
 	case f.reports() || g.reports():
 		p.score = 3
 		if sameID {
@@ -213,20 +230,8 @@ func within(f, g *Fact) bool {
 	return f.Start-slack <= g.Start && g.End <= f.End+slack || g.Start-slack <= f.Start && f.End <= g.End+slack
 }
 
-// sameModel says whether two spans can be about one model: a name may be an alias of its dated form, or missing.
-func sameModel(f, g *Fact) bool {
-	for _, a := range [...]string{f.Model, f.Requested} {
-		for _, b := range [...]string{g.Model, g.Requested} {
-			if a != "" && b != "" && related(a, b) {
-				return true
-			}
-		}
-	}
-	return f.model() == "" || g.model() == ""
-}
-
+// related says whether one plain name is the other, or its dated form.
 func related(a, b string) bool {
-	a, b = plainModel(a), plainModel(b)
 	if len(a) > len(b) {
 		a, b = b, a
 	}
@@ -290,20 +295,20 @@ func (c *calls) around(i int, sets []int) []int {
 	agreeing, related, alone := -1, false, f.reports()
 	for _, in := range c.inner[i] {
 		g := c.nodes[in].Fact
-		related = related || sameModel(f, g)
+		related = related || c.sum(i).sameModel(c.sum(in))
 		alone = alone && g.Emitter == f.Emitter && g.reports()
-		if f.reports() && g.reports() && agrees(f, g, c.rules) {
+		if f.reports() && g.reports() && c.sum(i).agrees(c.sum(in)) {
 			agreeing = c.find(in)
 		}
 	}
-	if alone && agreeing < 0 && !c.holds(f, sets) && !c.rules.off(RuleOwnAnswer) {
+	if alone && agreeing < 0 && !c.holds(i, sets) && !c.rules.off(RuleOwnAnswer) {
 		return append(sets, i) // its emitter tells of calls below it, and its own numbers are another call's
 	}
 	if len(sets) == 1 && (related || agreeing >= 0 || !f.Usage.some()) {
 		c.join(i, sets[0])
 		return []int{c.find(i)}
 	}
-	if related || agreeing >= 0 || !f.reports() || c.holds(f, sets) {
+	if related || agreeing >= 0 || !f.reports() || c.holds(i, sets) {
 		c.verdict[i] = Verdict{Kind: VerdictWrapper, Reason: fmt.Sprintf("it lies around %d calls, which are counted themselves", len(sets))}
 		return sets
 	}
@@ -311,16 +316,14 @@ func (c *calls) around(i int, sets []int) []int {
 }
 
 // holds says whether a span's numbers can be the sum of calls, or more: an aggregate may tell of calls that left no spans.
-func (c *calls) holds(f *Fact, sets []int) bool {
-	var sum Vector
+func (c *calls) holds(i int, sets []int) bool {
+	var input, output int64
 	for _, s := range sets {
-		if g := c.nodes[s].Fact; g.Usage.some() {
-			r := g.read(c.rules)
-			sum = sum.plus(r.Vector)
+		if c.nodes[s].Usage.some() {
+			input, output = input+c.sum(s).input, output+c.sum(s).output
 		}
 	}
-	r := f.read(c.rules)
-	return r.input() >= sum.input() && r.output() >= sum.output()
+	return c.sum(i).input >= input && c.sum(i).output >= output
 }
 
 // gather makes groups of the sets and chooses each one's vector.
@@ -371,7 +374,7 @@ func (c *calls) weigh(g *group) {
 	}
 	for _, m := range g.members[1:] {
 		f := c.nodes[m].Fact
-		if f.Emitter == best.Emitter || !f.reports() || !agrees(best, f, c.rules) {
+		if f.Emitter == best.Emitter || !f.reports() || !c.sum(g.members[0]).agrees(c.sum(m)) {
 			continue
 		}
 		g.reading.enrich(f.read(c.rules))

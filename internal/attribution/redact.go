@@ -193,7 +193,7 @@ func refusalOnly(message string) string {
 	if found := refusal.FindString(first[:min(len(first), 256)]); found != "" {
 		return strings.TrimLeft(found, " \t\"'(=")
 	}
-	return fmt.Sprintf("(text of %d bytes)", len(message))
+	return "(text)" // a length would look like a status
 }
 
 // json keeps the shape and the numbers of JSON text; names that no dialect looks for and texts become hashes.

@@ -56,8 +56,8 @@ var (
 	customer = func(id string) option { return own(SlotCustomer, id) }
 )
 
-// summary is the events of a decision in short, one a line.
-func summary(d Decision) string {
+// inShort is the events of a decision in short, one a line.
+func inShort(d Decision) string {
 	var lines []string
 	for _, p := range d.Events {
 		e := &p.Event
@@ -302,12 +302,12 @@ var traps = []struct {
 func TestTraps(t *testing.T) {
 	for _, trap := range traps {
 		t.Run(trap.name, func(t *testing.T) {
-			if got := summary(Decide(trap.facts, trap.near)); got != trap.want {
+			if got := inShort(Decide(trap.facts, trap.near)); got != trap.want {
 				t.Errorf("got  %s\nwant %s", got, trap.want)
 			}
 			backwards := slices.Clone(trap.facts)
 			slices.Reverse(backwards)
-			if got := summary(Decide(append(backwards, trap.facts...), trap.near)); got != trap.want {
+			if got := inShort(Decide(append(backwards, trap.facts...), trap.near)); got != trap.want {
 				t.Errorf("backwards and twice: got  %s\nwant %s", got, trap.want)
 			}
 		})
@@ -321,7 +321,7 @@ func TestEveryRuleIsNeededByATrap(t *testing.T) {
 		if trap.rule == 0 {
 			continue
 		}
-		if got := summary(decide(trap.facts, trap.near, trap.rule)); got == trap.want {
+		if got := inShort(decide(trap.facts, trap.near, trap.rule)); got == trap.want {
 			t.Errorf("%s: comes out right without the rule that it names", trap.name)
 		}
 		needed[trap.rule] = trap.name

@@ -168,14 +168,42 @@ func (r *Reading) media(u *Reported) {
 	}
 }
 
+// summary is what a span is compared by.
+type summary struct {
+	done          bool
+	totalOnly     bool
+	in, out       [4]int64 // what input and output may be
+	input, output int64
+	models        [2]string // of the response and of the request, plain
+}
+
+func (f *Fact) summarize(rules Rules) summary {
+	r := f.read(rules)
+	return summary{
+		done: true, totalOnly: r.Total, in: f.inputs(&r), out: f.outputs(&r), input: r.input(), output: r.output(),
+		models: [2]string{plainModel(f.Model), plainModel(f.Requested)},
+	}
+}
+
 // agrees says whether two reports can be of one call: some reading of each gives the same input and the same output. One token more of
 // output is what instrumentations of streams add.
-func agrees(a, b *Fact, rules Rules) bool {
-	x, y := a.read(rules), b.read(rules)
-	if x.Total || y.Total {
-		return x.input()+x.output() == y.input()+y.output()
+func (x *summary) agrees(y *summary) bool {
+	if x.totalOnly || y.totalOnly {
+		return x.input+x.output == y.input+y.output
 	}
-	return meets(a.inputs(&x), b.inputs(&y), 0) && meets(a.outputs(&x), b.outputs(&y), 1)
+	return meets(&x.out, &y.out, 1) && meets(&x.in, &y.in, 0)
+}
+
+// sameModel says whether two spans can be about one model: a name may be an alias of its dated form, or missing.
+func (x *summary) sameModel(y *summary) bool {
+	for _, a := range x.models {
+		for _, b := range y.models {
+			if a != "" && b != "" && related(a, b) {
+				return true
+			}
+		}
+	}
+	return x.models == [2]string{} || y.models == [2]string{}
 }
 
 // inputs are what a span's whole input may be, whatever its dialect does about cached tokens.
@@ -195,7 +223,7 @@ func (f *Fact) outputs(r *Reading) [4]int64 {
 	return all
 }
 
-func meets(a, b [4]int64, slack int64) bool {
+func meets(a, b *[4]int64, slack int64) bool {
 	for _, x := range a {
 		for _, y := range b {
 			if d := x - y; d <= slack && -d <= slack {

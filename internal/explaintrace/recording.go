@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,10 +83,8 @@ func (r *recording) add(text []byte) error {
 	if trimmed[0] != '{' {
 		return r.addProto(text)
 	}
-	if err := r.addJSON(trimmed); err == nil {
-		return nil
-	} else if !bytes.Contains(trimmed, []byte("\n")) {
-		return err
+	if first, _, more := bytes.Cut(trimmed, []byte("\n")); !more || !json.Valid(first) {
+		return r.addJSON(trimmed)
 	}
 	for i, line := range bytes.Split(trimmed, []byte("\n")) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
