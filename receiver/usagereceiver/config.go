@@ -20,8 +20,8 @@ type Config struct {
 	// MaxEvents is how many events one request may hold. 1 to 1,000,000.
 	MaxEvents int `mapstructure:"max_events"`
 
-	// MaxInflightSize bounds the bodies that are being worked on, in bytes: beyond it requests are answered with 429. At least
-	// max_request_body_size.
+	// MaxInflightSize bounds what was read, decompressed, of the bodies that are being worked on, in bytes: beyond it requests are
+	// answered with 429. At least max_request_body_size; 0 stands for four bodies of that size, and at least 64 MiB.
 	MaxInflightSize int64 `mapstructure:"max_inflight_size"`
 
 	// prevent unkeyed literal initialization
@@ -32,7 +32,7 @@ func createDefaultConfig() component.Config {
 	server := confighttp.NewDefaultServerConfig()
 	server.NetAddr.Endpoint = "localhost:8080"
 	server.MaxRequestBodySize = 20 << 20
-	return &Config{ServerConfig: server, MaxFuture: 10 * time.Minute, MaxEvents: 100_000, MaxInflightSize: 256 << 20}
+	return &Config{ServerConfig: server, MaxFuture: 10 * time.Minute, MaxEvents: 100_000}
 }
 
 // Validate names every field that is wrong, and what it accepts.
@@ -50,8 +50,17 @@ func (c *Config) Validate() error {
 	if c.MaxEvents < 1 || c.MaxEvents > 1_000_000 {
 		errs = append(errs, fmt.Errorf("max_events is %d: it must be 1 to 1000000", c.MaxEvents))
 	}
-	if c.MaxInflightSize < c.ServerConfig.MaxRequestBodySize {
-		errs = append(errs, fmt.Errorf("max_inflight_size is %d bytes, below max_request_body_size, %d: no request would get through", c.MaxInflightSize, c.ServerConfig.MaxRequestBodySize))
+	if c.MaxInflightSize != 0 && c.MaxInflightSize < c.ServerConfig.MaxRequestBodySize {
+		errs = append(errs, fmt.Errorf("max_inflight_size is %d bytes, below max_request_body_size, %d: it must be at least that, or 0 for four bodies of that size", c.MaxInflightSize, c.ServerConfig.MaxRequestBodySize))
 	}
 	return errors.Join(errs...)
+}
+
+const leastInflightSize = 64 << 20
+
+func (c *Config) inflightSize() int64 {
+	if c.MaxInflightSize != 0 {
+		return c.MaxInflightSize
+	}
+	return max(leastInflightSize, 4*c.ServerConfig.MaxRequestBodySize)
 }

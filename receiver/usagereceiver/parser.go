@@ -1,15 +1,13 @@
 package usagereceiver
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-
-	"github.com/go-json-experiment/json/jsontext"
+	"sync"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -27,169 +25,173 @@ type parser struct {
 	index    []int         // where each of these stood
 	rejected []verdict
 	list     bool // the body is a list, which may be empty
+
+	elements elements
 	element  element
-	source   source
+	known    map[string]string // texts that came before: customers, meters, names
 }
 
-// source remembers why a body could not be read further.
-type source struct {
-	io.Reader
-	err error
+// parsers keeps buffers from one request to the next.
+var parsers = sync.Pool{New: func() any { return &parser{} }}
+
+const (
+	keptEvents = 4096    // of a parser that waits for its next request
+	keptBytes  = 1 << 20 // of its buffer
+	keptTexts  = 4096    // that it knows
+	keptText   = 128     // bytes of each
+)
+
+func newParser(limit int, latest usage.Micros) *parser {
+	p := parsers.Get().(*parser)
+	p.max, p.latest = limit, latest
+	return p
 }
 
-func (s *source) Read(b []byte) (int, error) {
-	n, err := s.Reader.Read(b)
-	if err != nil {
-		s.err = err
+// release gives the parser back, whose events nobody reads any more.
+func (p *parser) release() {
+	if cap(p.events) > keptEvents || cap(p.elements.buf) > keptBytes {
+		return
 	}
-	return n, err
+	if len(p.known) >= keptTexts {
+		p.known = nil
+	}
+	events := p.events[:cap(p.events)]
+	for i := range events {
+		events[i] = reuse(&events[i])
+	}
+	p.element.buffer = bytes.Buffer{}
+	*p = parser{
+		events: p.events[:0], index: p.index[:0], element: p.element, known: p.known,
+		elements: elements{buf: p.elements.buf[:0], stack: p.elements.stack[:0]},
+	}
+	parsers.Put(p)
 }
 
-func (p *parser) from(body io.Reader) io.Reader {
-	p.source = source{Reader: body}
-	return &p.source
+// reuse is an empty event with the room of e.
+func reuse(e *usage.Event) usage.Event {
+	clear(e.Lines)
+	clear(e.Dimensions)
+	return usage.Event{Lines: e.Lines[:0], Dimensions: e.Dimensions[:0]}
 }
-
-// lenient slices elements out of a body; each is then read strictly by itself, so that one that breaks a rule doesn't hide the others.
-var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 // json reads one event, an array of events, or several of these one after the other.
 func (p *parser) json(body io.Reader) error {
-	d := jsontext.NewDecoder(p.from(body), lenient...)
+	p.elements.body = body
 	for {
-		switch d.PeekKind() {
-		case '[':
-			p.list = true
-			if _, err := d.ReadToken(); err != nil {
-				return p.broken(err)
-			}
-			if done, err := p.array(d); done || err != nil {
+		c, ok := p.elements.peek()
+		switch {
+		case !ok:
+			return p.end()
+		case c == '[':
+			p.elements.at++
+			if done, err := p.array(); done || err != nil {
 				return err
 			}
 		default:
-			if done, err := p.value(d); done || err != nil {
+			text, err := p.elements.until('\n')
+			if err != nil {
+				return p.broken(err)
+			}
+			if err := p.add(text); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// array reads the rest of an array whose bracket is read. done is as value's.
-func (p *parser) array(d *jsontext.Decoder) (done bool, err error) {
-	for d.PeekKind() != ']' {
-		if done, err := p.value(d); done || err != nil {
+// lines reads an event a line.
+func (p *parser) lines(body io.Reader) error {
+	p.elements.body = body
+	for {
+		text, ok := p.elements.line()
+		if len(text) > 0 {
+			if err := p.add(text); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			return p.end()
+		}
+	}
+}
+
+// array reads the rest of an array whose bracket is read. done says that nothing behind it can be read.
+func (p *parser) array() (done bool, err error) {
+	p.list = true
+	s := &p.elements
+	if c, _ := s.peek(); c == ']' {
+		s.at++
+		return false, nil
+	}
+	for {
+		text, err := s.until(']')
+		if err != nil {
+			return true, p.broken(err)
+		}
+		if err := p.add(text); err != nil {
 			return true, err
 		}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return true, p.broken(err)
-	}
-	return false, nil
-}
-
-// value reads one element. done says that the body is at its end, or that nothing behind it can be read.
-func (p *parser) value(d *jsontext.Decoder) (done bool, err error) {
-	raw, err := d.ReadValue()
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && d.StackDepth() == 0 {
-		return true, nil
-	}
-	if err != nil {
-		return true, p.broken(err)
-	}
-	return false, p.add(raw)
-}
-
-// broken is a body that is no JSON from some place on. What stood before it is taken; the element there is refused, and says that what follows was not read.
-func (p *parser) broken(err error) error {
-	if p.source.err != nil && p.source.err != io.EOF { //nolint:errorlint // a reader gives io.EOF itself
-		return p.source.err // the connection, the compression, the size
-	}
-	p.reject("", usage.ReasonInvalidJSON, fmt.Sprintf("the body is no JSON from here on: nothing from this element on was taken: %v", err))
-	return nil
-}
-
-// lines reads an event a line. A broken line is refused by itself.
-func (p *parser) lines(body io.Reader) error {
-	r := bufio.NewReaderSize(body, 64<<10)
-	for {
-		line, err := readLine(r)
-		if text := bytes.TrimSpace(line); len(text) > 0 {
-			if err := p.line(text); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
-		case err != nil:
-			return err
+		s.at++
+		if s.buf[s.at-1] == ']' {
+			return false, nil
 		}
 	}
-}
-
-func (p *parser) line(text []byte) error {
-	d := jsontext.NewDecoder(bytes.NewReader(text), lenient...)
-	raw, err := d.ReadValue()
-	if err == nil {
-		if int(d.InputOffset()) < len(text) {
-			err = errors.New("more than one value on the line")
-		}
-	}
-	if err != nil {
-		p.reject("", usage.ReasonInvalidJSON, err.Error())
-		return p.tooMany()
-	}
-	return p.add(raw)
-}
-
-// readLine reads to the end of a line; the body's own limit bounds it.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	line, err := r.ReadSlice('\n')
-	if !errors.Is(err, bufio.ErrBufferFull) {
-		return line, err
-	}
-	long := slices.Clone(line)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		line, err = r.ReadSlice('\n')
-		long = append(long, line...)
-	}
-	return long, err
 }
 
 // batch reads usagedb's body: an object with the list "events".
 func (p *parser) batch(body io.Reader) error {
-	d := jsontext.NewDecoder(p.from(body), lenient...)
-	if d.PeekKind() != '{' {
-		return p.broken(cmp.Or(p.peekError(d), error(&jsontext.SyntacticError{Err: errors.New(`expected an object with "events"`)})))
+	s := &p.elements
+	s.body = body
+	if c, _ := s.peek(); c != '{' {
+		return p.broken(errors.New(`an object with the list "events" is expected`))
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return p.broken(err)
-	}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
+	s.at++
+	for {
+		switch c, ok := s.peek(); {
+		case c == '}':
+			return nil
+		case c == ',':
+			s.at++
+			continue
+		case !ok || c != '"':
+			return p.broken(errUnfinished)
+		}
+		end, err := s.text(1)
 		if err != nil {
 			return p.broken(err)
 		}
-		if name.String() != "events" || d.PeekKind() != '[' {
-			if err := d.SkipValue(); err != nil {
-				return p.broken(err)
-			}
-			continue
+		name := string(s.cut(end + 1))
+		if c, _ := s.peek(); c != ':' {
+			return p.broken(errMisfit)
 		}
-		p.list = true
-		if _, err := d.ReadToken(); err != nil {
+		s.at++
+		if c, _ := s.peek(); name == `"events"` && c == '[' {
+			s.at++
+			if done, err := p.array(); done || err != nil {
+				return err
+			}
+		} else if _, err := s.until('}'); err != nil {
 			return p.broken(err)
 		}
-		if done, err := p.array(d); done || err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
-func (p *parser) peekError(d *jsontext.Decoder) error {
-	_, err := d.ReadToken()
-	return err
+// end is nil at the end of the body, else why it could not be read to its end.
+func (p *parser) end() error {
+	if errors.Is(p.elements.err, io.EOF) {
+		return nil
+	}
+	return p.elements.err
+}
+
+// broken is a body whose elements can't be told from each other from some place on. What stood before it is taken; the element there is refused, and says that what
+// follows was not read.
+func (p *parser) broken(err error) error {
+	if p.elements.err != nil && !errors.Is(p.elements.err, io.EOF) {
+		return p.elements.err // the connection, the compression, the size
+	}
+	p.reject("", usage.ReasonInvalidJSON, fmt.Sprintf("the body is no JSON from here on, nothing from this element on was taken: %v", err))
+	return nil
 }
 
 func (p *parser) tooMany() error {
@@ -205,10 +207,15 @@ func (p *parser) reject(id, reason, detail string) {
 }
 
 // add reads one element and keeps it or its verdict.
-func (p *parser) add(raw jsontext.Value) error {
-	p.events = append(p.events, usage.Event{})
-	e := &p.events[len(p.events)-1]
-	if err := p.element.read(raw, e, p); err != nil {
+func (p *parser) add(text []byte) error {
+	n := len(p.events)
+	if n < cap(p.events) {
+		p.events = p.events[:n+1]
+	} else {
+		p.events = append(p.events, usage.Event{})
+	}
+	e := &p.events[n]
+	if err := p.element.read(text, e, p); err != nil {
 		var invalid *usage.Invalid
 		if !errors.As(err, &invalid) {
 			invalid = &usage.Invalid{Reason: usage.ReasonInvalidJSON, Detail: err.Error()}
@@ -218,8 +225,9 @@ func (p *parser) add(raw jsontext.Value) error {
 			detail = invalid.Field + " " + detail
 		}
 		id := e.ID
-		p.events = p.events[:len(p.events)-1]
-		p.reject(printable(id), invalid.Reason, detail)
+		*e = reuse(e)
+		p.events = p.events[:n]
+		p.reject(printable(id, usage.MaxIDBytes), invalid.Reason, printable(detail, maxDetail))
 		return p.tooMany()
 	}
 	p.index = append(p.index, p.count)
@@ -227,32 +235,73 @@ func (p *parser) add(raw jsontext.Value) error {
 	return p.tooMany()
 }
 
-// printable keeps an answer small whatever an id is.
-func printable(id string) string {
-	if len(id) > usage.MaxIDBytes {
-		return string(bytes.ToValidUTF8([]byte(id[:usage.MaxIDBytes]), nil))
+const maxDetail = 512 // bytes
+
+// printable keeps an answer small whatever was sent.
+func printable(s string, limit int) string {
+	if len(s) > limit {
+		return string(bytes.ToValidUTF8([]byte(s[:limit]), nil))
 	}
-	return id
+	return s
 }
 
-// refused adds what the pipeline did not take.
-func (p *parser) refused(rejections []usage.Rejection) {
+// intern is text as a string, the same one for the same text.
+func (p *parser) intern(text []byte) string {
+	if s, ok := p.known[string(text)]; ok {
+		return s
+	}
+	s := string(text)
+	if len(text) <= keptText && len(p.known) < keptTexts {
+		if p.known == nil {
+			p.known = make(map[string]string)
+		}
+		p.known[s] = s
+	}
+	return s
+}
+
+// errUnmatched says that the pipeline refused events under names that they were not sent with.
+var errUnmatched = errors.New("the pipeline refused events that it had changed")
+
+// refused adds what the pipeline did not take. A processor may have changed what an event holds, or whose it is: its id still tells which one is meant.
+func (p *parser) refused(rejections []usage.Rejection) error {
 	type name struct {
 		usage.Key
 		usage.Payload
 	}
-	by := make(map[name]*usage.Rejection, len(rejections))
+	exact := make(map[name]*usage.Rejection, len(rejections))
 	for i := range rejections {
-		by[name{rejections[i].Key, rejections[i].Payload}] = &rejections[i]
+		exact[name{rejections[i].Key, rejections[i].Payload}] = &rejections[i]
 	}
+	of := make([]*usage.Rejection, len(p.events))
+	found := make(map[*usage.Rejection]bool, len(rejections))
 	for i := range p.events {
 		e := &p.events[i]
-		if r := by[name{e.Key(), e.Payload()}]; r != nil {
-			p.rejected = append(p.rejected, verdict{p.index[i], e.ID, r.Reason, r.Detail})
+		if r := exact[name{e.Key(), e.Payload()}]; r != nil {
+			of[i], found[r] = r, true
 		}
 	}
-}
-
-func (p *parser) sortVerdicts() {
+	if len(found) < len(exact) {
+		byID := make(map[string]*usage.Rejection)
+		for _, r := range exact {
+			if !found[r] {
+				byID[r.ID] = r
+			}
+		}
+		for i := range p.events {
+			if r := byID[p.events[i].ID]; r != nil && of[i] == nil {
+				of[i], found[r] = r, true
+			}
+		}
+	}
+	for i, r := range of {
+		if r != nil {
+			p.rejected = append(p.rejected, verdict{p.index[i], p.events[i].ID, r.Reason, printable(r.Detail, maxDetail)})
+		}
+	}
 	slices.SortFunc(p.rejected, func(a, b verdict) int { return cmp.Compare(a.Index, b.Index) })
+	if len(found) < len(exact) {
+		return fmt.Errorf("%w: %d of them can't be named", errUnmatched, len(exact)-len(found))
+	}
+	return nil
 }

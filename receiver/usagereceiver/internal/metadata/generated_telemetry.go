@@ -27,6 +27,7 @@ type TelemetryBuilder struct {
 	mu                       sync.Mutex
 	registrations            []metric.Registration
 	UsageboxReceiverAccepted metric.Int64Counter
+	UsageboxReceiverBodySize metric.Int64Histogram
 	UsageboxReceiverBusy     metric.Int64Counter
 	UsageboxReceiverFailed   metric.Int64Counter
 	UsageboxReceiverReceived metric.Int64Counter
@@ -66,6 +67,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_usagebox_receiver_accepted",
 		metric.WithDescription("Events that are durable, those that were before included. [Alpha]"),
 		metric.WithUnit("{event}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxReceiverBodySize, err = builder.meter.Int64Histogram(
+		"otelcol_usagebox_receiver_body_size",
+		metric.WithDescription("Sizes of the bodies that were read, decompressed. [Alpha]"),
+		metric.WithUnit("By"),
+		metric.WithExplicitBucketBoundaries([]float64{256, 1024, 4096, 16384, 65536, 262144, 1.048576e+06, 4.194304e+06, 1.6777216e+07}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxReceiverBusy, err = builder.meter.Int64Counter(

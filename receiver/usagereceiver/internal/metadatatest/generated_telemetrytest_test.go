@@ -20,12 +20,16 @@ func TestSetupTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	defer tb.Shutdown()
 	tb.UsageboxReceiverAccepted.Add(context.Background(), 1)
+	tb.UsageboxReceiverBodySize.Record(context.Background(), 1)
 	tb.UsageboxReceiverBusy.Add(context.Background(), 1)
 	tb.UsageboxReceiverFailed.Add(context.Background(), 1)
 	tb.UsageboxReceiverReceived.Add(context.Background(), 1)
 	tb.UsageboxReceiverRejected.Add(context.Background(), 1)
 	AssertEqualUsageboxReceiverAccepted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualUsageboxReceiverBodySize(t, testTel,
+		[]metricdata.HistogramDataPoint[int64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualUsageboxReceiverBusy(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
