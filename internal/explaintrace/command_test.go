@@ -137,7 +137,7 @@ func TestTheFactsOfARunningCollectorAreReadBesideIt(t *testing.T) {
 	defer store.Close()
 	f := attribution.Fact{Place: attribution.Place{Trace: attribution.TraceID{1}, Span: attribution.SpanID{2}}, Role: attribution.RoleCall, Model: "gpt-4o", Name: "chat gpt-4o", End: 1}
 	f.Usage.Has, f.Usage.N[attribution.FieldInput] = 1<<attribution.FieldInput, 7
-	if err := store.Append([]tracestore.Arrival{{Trace: f.Trace, Facts: []attribution.Fact{f}, New: true}}, usage.Micros(1)); err != nil {
+	if err := store.Append([]tracestore.Arrival{{Trace: f.Trace, Facts: []attribution.Fact{f}}}, usage.Micros(1)); err != nil {
 		t.Fatal(err)
 	}
 	out, err := explained(t, "", "--state", directory, f.Trace.String())
@@ -147,7 +147,7 @@ func TestTheFactsOfARunningCollectorAreReadBesideIt(t *testing.T) {
 	if !strings.Contains(out, "llm_tokens_in=7") {
 		t.Errorf("the call is missing in\n%s", out)
 	}
-	if err := store.Append([]tracestore.Arrival{{Trace: attribution.TraceID{3}, Facts: []attribution.Fact{f}, New: true}}, usage.Micros(2)); err != nil {
+	if err := store.Append([]tracestore.Arrival{{Trace: attribution.TraceID{3}, Facts: []attribution.Fact{f}}}, usage.Micros(2)); err != nil {
 		t.Errorf("its owner can't write any more: %v", err)
 	}
 	if _, err := explained(t, "", "--state", directory, strings.Repeat("ab", 16)); err == nil || !strings.Contains(err.Error(), "no span of trace abab") {
