@@ -3,7 +3,6 @@ package usagereceiver
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -85,7 +84,7 @@ func (x *element) encodedData(e *usage.Event, p *parser) error {
 		return invalid(usage.ReasonInvalidField, "data_base64", "holds no JSON object")
 	}
 	err = x.data(e, p)
-	if wrong := (*usage.Invalid)(nil); err != nil && !errors.As(err, &wrong) {
+	if err != nil && !verdictIn(err) {
 		return invalid(usage.ReasonInvalidJSON, "data_base64", err.Error())
 	}
 	return err

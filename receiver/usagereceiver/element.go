@@ -49,7 +49,7 @@ func (x *element) read(text []byte, e *usage.Event, p *parser) error {
 		return invalid(usage.ReasonInvalidEvent, "", "is not an object: it is "+kindName(k))
 	}
 	err := x.fields(e, p)
-	if wrong := (*usage.Invalid)(nil); err != nil && !errors.As(err, &wrong) {
+	if err != nil && !verdictIn(err) {
 		return syntax(err)
 	}
 	if _, end := x.decoder.ReadToken(); !errors.Is(end, io.EOF) {
@@ -72,7 +72,7 @@ func (x *element) fields(e *usage.Event, p *parser) error {
 		if err == nil {
 			err = x.field(p.intern(name), e, p)
 		}
-		if wrong := (*usage.Invalid)(nil); err != nil && !errors.As(err, &wrong) {
+		if err != nil && !verdictIn(err) {
 			return err
 		}
 		first = keep(first, err)
@@ -100,6 +100,12 @@ func syntax(err error) error {
 
 func invalid(reason, field, detail string) error {
 	return &usage.Invalid{Reason: reason, Field: field, Detail: detail}
+}
+
+// verdictIn says that err is about the event; any other error is about the JSON.
+func verdictIn(err error) bool {
+	var invalid *usage.Invalid
+	return errors.As(err, &invalid)
 }
 
 func missing(field string) error { return invalid(usage.ReasonMissingField, field, "is missing") }

@@ -173,7 +173,7 @@ func (x *element) object(name string, p *parser, each func(key string) error) er
 		if err == nil {
 			err = each(p.intern(key))
 		}
-		if wrong := (*usage.Invalid)(nil); err != nil && !errors.As(err, &wrong) {
+		if err != nil && !verdictIn(err) {
 			return err
 		}
 		first = keep(first, err)
