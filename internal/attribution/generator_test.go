@@ -30,7 +30,6 @@ type generator struct {
 	served   int64
 	root     SpanID
 	sums     bool // wrappers report sums
-	plain    bool // totals are comparable: no guesses, nobody is blind to the cache
 }
 
 func generate(seed, n uint64) *generator {

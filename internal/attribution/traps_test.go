@@ -34,7 +34,6 @@ func total(n int64) option     { return func(f *Fact) { f.Usage.set(FieldTotal, 
 func read(n int64) option      { return func(f *Fact) { f.Usage.set(FieldCacheRead, n) } }
 func reasoned(n int64) option  { return func(f *Fact) { f.Usage.set(FieldReasoning, n) } }
 func trait(t Trait) option     { return func(f *Fact) { f.Traits |= t } }
-func model(m string) option    { return func(f *Fact) { f.Model = m } }
 func callID(id string) option  { return func(f *Fact) { f.CallID = id } }
 func answer(id string) option  { return func(f *Fact) { f.ResponseID = id } }
 func link(p Place) option      { return func(f *Fact) { f.Links = append(f.Links, p) } }

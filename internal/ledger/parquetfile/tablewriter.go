@@ -20,7 +20,7 @@ const (
 
 	pageBytes       = 64 << 10
 	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
-	batchRows       = 256 // small enough that the batches of all columns stay in a processor's cache
+	batchRows       = 256     // small enough that the batches of all columns stay in a processor's cache
 	batchBytes      = 128 << 10
 	bloomBits       = 10 // per row: less than one in a hundred absent ids gets past
 	indexBytes      = 256
