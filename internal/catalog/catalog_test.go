@@ -57,5 +57,11 @@ rates:
 	require.Equal(t, usage.Charge{Amount: 3_000_000_000, Currency: "USD", Rate: c.Version + "/price"}, in.Price)
 	require.Equal(t, "0.00007", e.Line("llm_tokens_reasoning").Cost.Amount.String())
 	require.Equal(t, c.Version+"/gpt/llm_tokens_out", e.Line("llm_tokens_reasoning").Cost.Rate)
-	require.False(t, e.Line("llm_requests").Cost.Known())
+	require.Equal(t, usage.Charge{Currency: "USD", Rate: c.Version + "/gpt/llm_tokens_in"}, e.Line("llm_requests").Cost, "it is paid for by its tokens")
+	require.Equal(t, usage.Charge{Currency: "USD", Rate: c.Version + "/price"}, e.Line("llm_requests").Price)
+
+	alone := event("gpt-4o", line("llm_requests", "1"))
+	require.Len(t, c.Price(alone, nil), 2, "a call of which nobody knows the tokens has no cost, which is not zero")
+	unknown := event("gpt-x", line("llm_requests", "1"), line("llm_tokens_in", "1"))
+	require.Len(t, c.Price(unknown, nil), 4)
 }

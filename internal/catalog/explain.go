@@ -13,10 +13,9 @@ import (
 type Explanation struct {
 	Line       int
 	Book       string
-	Rate       *Rate // nil when none fits
+	Rate       *Rate // nil when none of its own fits
 	Charge     usage.Charge
 	Reason     Reason // when the charge is not known
-	Excused    bool   // requests that are paid for by their tokens
 	Arithmetic string // written out, when the charge is known
 }
 
@@ -35,8 +34,10 @@ func (c *Catalog) Explain(e *usage.Event) []Explanation {
 			x := Explanation{Line: i, Book: book, Rate: f.rate(&c.books[n], l)}
 			var missing bool
 			x.Reason, missing = f.charge(&c.books[n], l, &x.Charge)
-			x.Excused = missing && excused(e, l, x.Reason)
-			if x.Charge.Known() {
+			switch priced := *chargeOf(l, book); {
+			case missing && priced.Known():
+				x.Charge, x.Arithmetic = priced, "paid for by its tokens = 0 "+priced.Currency
+			case !missing:
 				x.Arithmetic = f.arithmetic(x.Rate, l, x.Charge)
 			}
 			out = append(out, x)

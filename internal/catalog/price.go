@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -59,16 +60,16 @@ func (c *Catalog) price(f *finder, e *usage.Event, dst []Missing) []Missing {
 	f.begin(c, e)
 	start := len(dst)
 	for i := range e.Lines {
-		l := &e.Lines[i]
-		l.Cost, l.Price = usage.Charge{}, usage.Charge{}
-		if c.books[0].present {
-			if reason, missing := f.charge(&c.books[0], l, &l.Cost); missing && !excused(e, l, reason) {
-				dst = append(dst, Missing{i, BookCost, reason})
-			}
+		e.Lines[i].Cost, e.Lines[i].Price = usage.Charge{}, usage.Charge{}
+	}
+	for n, book := range [...]string{BookCost, BookPrice} {
+		if !c.books[n].present {
+			continue
 		}
-		if c.books[1].present {
-			if reason, missing := f.charge(&c.books[1], l, &l.Price); missing && !excused(e, l, reason) {
-				dst = append(dst, Missing{i, BookPrice, reason})
+		for i := range e.Lines {
+			reason, missing := f.charge(&c.books[n], &e.Lines[i], chargeOf(&e.Lines[i], book))
+			if missing && !paidByTokens(f, &c.books[n], book, e, i, reason) {
+				dst = append(dst, Missing{i, book, reason})
 			}
 		}
 	}
@@ -76,9 +77,32 @@ func (c *Catalog) price(f *finder, e *usage.Event, dst []Missing) []Missing {
 	return dst
 }
 
-// excused are requests that are paid for by their tokens: they need no rate of their own where the event has tokens.
-func excused(e *usage.Event, l *usage.Line, reason Reason) bool {
-	return (reason == NoRate || reason == NoCost) && l.Meter == usage.MeterLLMRequests && len(e.Lines) > 1
+func chargeOf(l *usage.Line, book string) *usage.Charge {
+	if book == BookCost {
+		return &l.Cost
+	}
+	return &l.Price
+}
+
+// paidByTokens gives requests that have no rate of their own the charge zero, at the rate of the event's tokens: the catalogue says how the
+// model is charged, and that it is by tokens. Requests of an event without tokens that have a charge stay without one.
+func paidByTokens(f *finder, b *book, name string, e *usage.Event, line int, reason Reason) bool {
+	requests := &e.Lines[line]
+	if requests.Meter != usage.MeterLLMRequests || reason != NoRate && reason != NoCost {
+		return false
+	}
+	for i := range e.Lines {
+		l := &e.Lines[i]
+		if !strings.HasPrefix(l.Meter, "llm_tokens_") {
+			continue
+		}
+		var charge usage.Charge
+		if _, missing := f.charge(b, l, &charge); !missing {
+			*chargeOf(requests, name) = usage.Charge{Currency: charge.Currency, Rate: charge.Rate}
+			return true
+		}
+	}
+	return false
 }
 
 func setFlags(e *usage.Event, missing []Missing) {

@@ -54,11 +54,12 @@ func (c *common) explain(cat *catalog.Catalog, e *usage.Event) error {
 		row := []string{"  " + x.Book, fmt.Sprintf("%s %s", l.Quantity, l.Meter), "", ""}
 		switch {
 		case x.Charge.Known():
-			row[2], row[3] = x.Arithmetic, fmt.Sprintf("%s (%s)", x.Rate.ID, x.Rate.At)
+			row[2] = x.Arithmetic
+			if x.Rate != nil {
+				row[3] = fmt.Sprintf("%s (%s)", x.Rate.ID, x.Rate.At)
+			}
 			key := [2]string{x.Book, x.Charge.Currency}
 			sums[key], _ = sums[key].AddInt64(int64(x.Charge.Amount))
-		case x.Excused:
-			row[2] = "paid for by its tokens"
 		default:
 			row[2] = why(x.Reason)
 			if x.Rate != nil {

@@ -33,8 +33,9 @@ type pricing struct {
 	misses  *series
 	drift   *drift
 
-	stop func()
-	done sync.WaitGroup
+	watch *watch
+	stop  func()
+	done  sync.WaitGroup
 }
 
 func newPricing(config *Config, next consumer.Logs, logger *zap.Logger, telemetry *metadata.TelemetryBuilder) *pricing {
@@ -51,8 +52,8 @@ func ticker(d time.Duration) (<-chan time.Time, func()) {
 
 // Start loads the catalogue: a broken one is an error, for no other is in force yet.
 func (p *pricing) Start(_ context.Context, host component.Host) error {
-	w := &watch{path: p.config.Catalog}
-	c, err := w.open()
+	p.watch = &watch{path: p.config.Catalog}
+	c, err := p.watch.open()
 	if err != nil {
 		return fmt.Errorf("the catalogue can't be used: %w", err)
 	}
@@ -67,7 +68,7 @@ func (p *pricing) Start(_ context.Context, host component.Host) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stop = cancel
-	p.done.Go(func() { p.follow(ctx, w, host) })
+	p.done.Go(func() { p.follow(ctx, host) })
 	return nil
 }
 
@@ -89,7 +90,7 @@ func (p *pricing) enforce(c *catalog.Catalog) error {
 }
 
 // follow looks at the catalogue's files until ctx ends.
-func (p *pricing) follow(ctx context.Context, w *watch, host component.Host) {
+func (p *pricing) follow(ctx context.Context, host component.Host) {
 	ticks, stop := p.ticks(p.config.ReloadInterval)
 	defer stop()
 	for {
@@ -97,26 +98,31 @@ func (p *pricing) follow(ctx context.Context, w *watch, host component.Host) {
 		case <-ctx.Done():
 			return
 		case <-ticks:
+			p.look(ctx, host)
 		}
-		c, changed, err := w.look()
-		if err == nil && changed && c.Version != p.current.Load().Version {
-			if err = p.enforce(c); err != nil {
-				w.again()
-			} else {
-				p.telemetry.UsageboxPricingReloads.Add(ctx, 1)
-			}
+	}
+}
+
+// look takes a change of the catalogue's files that stays, or says why it can't.
+func (p *pricing) look(ctx context.Context, host component.Host) {
+	c, changed, err := p.watch.look()
+	if err == nil && changed && c.Version != p.current.Load().Version {
+		if err = p.enforce(c); err != nil {
+			p.watch.again()
+		} else {
+			p.telemetry.UsageboxPricingReloads.Add(ctx, 1)
 		}
-		switch {
-		case err != nil:
-			p.stale.Store(true)
-			p.telemetry.UsageboxPricingReloadFailures.Add(ctx, 1)
-			p.logger.Error("The changed catalogue can't be used: the one before it stays in force", zap.String("catalog", p.config.Catalog),
-				zap.String("version", p.current.Load().Version), zap.Error(err))
-			componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
-		case changed && p.stale.Swap(false):
-			p.logger.Info("The catalogue can be used again", zap.String("version", p.current.Load().Version))
-			componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
-		}
+	}
+	switch {
+	case err != nil:
+		p.stale.Store(true)
+		p.telemetry.UsageboxPricingReloadFailures.Add(ctx, 1)
+		p.logger.Error("The changed catalogue can't be used: the one before it stays in force", zap.String("catalog", p.config.Catalog),
+			zap.String("version", p.current.Load().Version), zap.Error(err))
+		componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
+	case changed && p.stale.Swap(false):
+		p.logger.Info("The catalogue can be used again", zap.String("version", p.current.Load().Version))
+		componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
 }
 

@@ -50,19 +50,18 @@ type bench struct {
 	sink *consumertest.LogsSink
 	tel  *componenttest.Telemetry
 	host *statusHost
-	tick chan time.Time
 }
 
 func start(t *testing.T, path string) *bench {
 	t.Helper()
-	b := &bench{t: t, sink: &consumertest.LogsSink{}, tel: componenttest.NewTelemetry(), tick: make(chan time.Time)}
+	b := &bench{t: t, sink: &consumertest.LogsSink{}, tel: componenttest.NewTelemetry()}
 	b.host = &statusHost{componenttest.NewNopHost(), make(chan componentstatus.Status, 16)}
 	telemetry, err := metadata.NewTelemetryBuilder(b.tel.NewTelemetrySettings())
 	require.NoError(t, err)
 	cfg := createDefaultConfig().(*Config)
 	cfg.Catalog, cfg.Directory, cfg.MetricSeries = path, filepath.Join(t.TempDir(), "catalogs"), 4
 	b.pricing = newPricing(cfg, b.sink, b.tel.NewTelemetrySettings().Logger, telemetry)
-	b.ticks = func(time.Duration) (<-chan time.Time, func()) { return b.tick, func() {} }
+	b.ticks = func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} }
 	require.NoError(t, b.Start(t.Context(), b.host))
 	t.Cleanup(func() {
 		require.NoError(t, b.Shutdown(context.Background()))
@@ -71,10 +70,10 @@ func start(t *testing.T, path string) *bench {
 	return b
 }
 
-// looks makes the processor look n times, to the end.
+// looks makes the processor look n times.
 func (b *bench) looks(n int) {
-	for range n + 1 {
-		b.tick <- time.Time{}
+	for range n {
+		b.look(b.t.Context(), b.host)
 	}
 }
 
@@ -225,7 +224,7 @@ func TestFileThatIsBeingWrittenIsLeftAlone(t *testing.T) {
 	b := start(t, path)
 	for n := 10; n < len(twoDollars); n += 20 {
 		write(t, path, twoDollars[:n])
-		b.tick <- time.Time{}
+		b.looks(1)
 	}
 	write(t, path, twoDollars)
 	b.looks(2)
@@ -328,6 +327,28 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	for _, field := range []string{"directory", "reload_interval", "metric_series"} {
 		require.ErrorContains(t, err, field)
 	}
+}
+
+func TestLooksFollowTheTicks(t *testing.T) {
+	path := file(t, dollar)
+	tick := make(chan time.Time)
+	telemetry, err := metadata.NewTelemetryBuilder(componenttest.NewNopTelemetrySettings())
+	require.NoError(t, err)
+	cfg := createDefaultConfig().(*Config)
+	cfg.Catalog, cfg.Directory = path, t.TempDir()
+	p := newPricing(cfg, consumertest.NewNop(), componenttest.NewNopTelemetrySettings().Logger, telemetry)
+	p.ticks = func(d time.Duration) (<-chan time.Time, func()) {
+		require.Equal(t, time.Second, d)
+		return tick, func() {}
+	}
+	require.NoError(t, p.Start(t.Context(), componenttest.NewNopHost()))
+	before := p.current.Load().Version
+	write(t, path, twoDollars)
+	for range 3 { // a tick is taken when the look before it is over
+		tick <- time.Time{}
+	}
+	require.NotEqual(t, before, p.current.Load().Version)
+	require.NoError(t, p.Shutdown(t.Context()))
 }
 
 func TestShutdownLeavesNothingRunning(t *testing.T) {

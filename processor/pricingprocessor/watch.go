@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
 )
 
@@ -45,6 +47,9 @@ func (w *watch) look() (c *catalog.Catalog, changed bool, err error) {
 // again makes the next look load what is there once more.
 func (w *watch) again() { w.judged = "" }
 
+// hashed is the size of files, in bytes, up to which their contents are compared too: a time of change is as coarse as a few milliseconds.
+const hashed = 4 << 20
+
 // state tells two states of a catalogue's files apart.
 func state(path string) string {
 	files, err := catalog.Files(path)
@@ -57,7 +62,15 @@ func state(path string) string {
 		if err != nil {
 			return "unreadable: " + err.Error()
 		}
-		fmt.Fprintf(&b, "%s %d %d %s\n", f, info.Size(), info.ModTime().UnixNano(), inode(info))
+		fmt.Fprintf(&b, "%s %d %d %s", f, info.Size(), info.ModTime().UnixNano(), inode(info))
+		if info.Size() <= hashed {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				return "unreadable: " + err.Error()
+			}
+			fmt.Fprintf(&b, " %x", xxh3.Hash128(text).Bytes())
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
