@@ -7,7 +7,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// truth is what really happened in a generated trace.
+// happened is what really happened in a generated trace.
 type happened struct {
 	calls []servedCall
 	tools int
