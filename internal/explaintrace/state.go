@@ -18,7 +18,7 @@ func readState(directory string, ids []string) (traces []Trace, err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	var failed error
 	near := neighbours(func(id attribution.TraceID) []attribution.Fact {
-		facts, _, err := store.Facts(id)
+		facts, err := store.Facts(id)
 		failed = errors.Join(failed, err)
 		return facts
 	})
@@ -28,7 +28,7 @@ func readState(directory string, ids []string) (traces []Trace, err error) {
 			return nil, fmt.Errorf("%q is no trace id: expected 32 hexadecimal digits", text)
 		}
 		id := attribution.TraceID(b)
-		facts, _, err := store.Facts(id)
+		facts, err := store.Facts(id)
 		if err != nil {
 			return nil, err
 		}

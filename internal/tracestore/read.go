@@ -11,61 +11,11 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// Facts reads all facts of a trace, copies included. arrivals is the number of times that some came.
-func (s *Store) Facts(trace attribution.TraceID) (facts []attribution.Fact, arrivals int, err error) {
-	err = s.scan(traceKey(keyFacts, trace), func(_, value []byte) error {
-		arrivals++
-		_, n := binary.Varint(value)
-		if n <= 0 {
-			return fmt.Errorf("facts of trace %s: %w", trace, attribution.ErrCorrupt)
-		}
-		for value = value[n:]; len(value) > 0; {
-			facts = append(facts, attribution.Fact{})
-			var err error
-			if value, err = attribution.DecodeFact(value, &facts[len(facts)-1]); err != nil {
-				return fmt.Errorf("facts of trace %s: %w", trace, err)
-			}
-		}
-		return nil
-	})
-	return facts, arrivals, err
-}
-
-// Emitted reads what was emitted for a trace; the zero Emitted when nothing was.
-func (s *Store) Emitted(trace attribution.TraceID) (e attribution.Emitted, settled usage.Micros, err error) {
-	value, closer, err := s.db.Get(traceKey(keyEmitted, trace))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return e, 0, nil
-	}
-	if err != nil {
-		return e, 0, err
-	}
-	defer closer.Close()
-	at, n := binary.Varint(value)
-	if n <= 0 {
-		return e, 0, fmt.Errorf("trace %s: %w", trace, attribution.ErrCorrupt)
-	}
-	e, _, err = attribution.DecodeEmitted(value[n:])
-	if err != nil {
-		return e, 0, fmt.Errorf("trace %s: %w", trace, err)
-	}
-	return e, usage.Micros(at), nil
-}
-
-// Pending tells of every trace that has facts which no settlement has looked at.
-func (s *Store) Pending(tell func(trace attribution.TraceID, first usage.Micros)) error {
-	return s.scan([]byte{keyPending}, func(key, value []byte) error {
-		first, n := binary.Varint(value)
-		if n <= 0 || len(key) != 17 {
-			return fmt.Errorf("pending traces: %w", attribution.ErrCorrupt)
-		}
-		tell(attribution.TraceID(key[1:]), usage.Micros(first))
-		return nil
-	})
-}
-
 // Waiting tells of every trace that links to trace.
 func (s *Store) Waiting(trace attribution.TraceID) (traces []attribution.TraceID, err error) {
+	if !s.linkedTo(trace) {
+		return nil, nil
+	}
 	err = s.scan(traceKey(keyWaiting, trace), func(key, _ []byte) error {
 		if len(key) == 33 {
 			traces = append(traces, attribution.TraceID(key[17:]))
@@ -104,13 +54,17 @@ type Event struct {
 func (s *Store) Outbox(limit int, passOver map[attribution.TraceID]struct{}) (out []Outgoing, err error) {
 	n := 0
 	errStop := errors.New("enough")
-	err = s.scan([]byte{keyOutbox}, func(key, value []byte) error {
+	first := true
+	err = s.scanFrom(outboxKey(s.from), []byte{keyOutbox + 1}, func(key, value []byte) error {
 		if n >= limit {
 			return errStop
 		}
 		o, err := decodeOutgoing(key, value)
 		if err != nil {
 			return err
+		}
+		if first {
+			first, s.from = false, o.seq
 		}
 		if _, ok := passOver[o.Trace]; ok {
 			return nil
@@ -154,8 +108,12 @@ func decodeOutgoing(key, value []byte) (o Outgoing, err error) {
 	return o, nil
 }
 
-func (s *Store) scan(prefix []byte, each func(key, value []byte) error) (err error) {
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+func (s *Store) scan(prefix []byte, each func(key, value []byte) error) error {
+	return s.scanFrom(prefix, after(prefix), each)
+}
+
+func (s *Store) scanFrom(lower, upper []byte, each func(key, value []byte) error) (err error) {
+	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err
 	}

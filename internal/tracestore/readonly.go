@@ -9,6 +9,9 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/factlog"
 )
 
 // openTries is how often a directory is read that its owner rearranges meanwhile.
@@ -23,12 +26,15 @@ func OpenReadOnly(directory string) (*Store, error) {
 	}
 	var err error
 	for range openTries {
-		s := &Store{fs: readOnlyFS{vfs.Default}, dir: directory, cache: pebble.NewCache(8 << 20)}
-		s.db, err = pebble.Open(path, &pebble.Options{FS: s.fs, Cache: s.cache, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}})
+		s := &Store{fs: readOnlyFS{vfs.Default}, dir: directory, cache: pebble.NewCache(8 << 20), logger: zap.NewNop()}
+		err = s.openBoth(
+			&pebble.Options{FS: s.fs, Cache: s.cache, ReadOnly: true, FormatMajorVersion: pebble.FormatNewest, Logger: silent{}},
+			factlog.Options{FS: s.fs, Directory: filepath.Join(directory, "facts"), ReadOnly: true},
+		)
 		if err == nil {
 			return s, nil
 		}
-		s.cache.Unref()
+		err = errors.Join(err, s.Close())
 		if !errors.Is(err, os.ErrNotExist) {
 			break
 		}

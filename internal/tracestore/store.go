@@ -1,5 +1,9 @@
 // Package tracestore keeps what attribution knows of traces: the facts of their spans, what was emitted for them, and what is about
 // to be emitted. Facts are durable before Append returns; everything else is durable before Sync returns.
+//
+// Facts lie in an append-only log, in the folder facts: a record is a trace id, the time of arrival as a varint and the facts that came together. Where the
+// facts of an open trace lie is known in memory alone, and found again by reading the end of the log; of a settled trace it is in an embedded
+// store, in the folder store, beside what was emitted.
 package tracestore
 
 import (
@@ -7,32 +11,34 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
+	"github.com/usagebox/otelcol-usagebox/internal/factlog"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // Version of the directory. A directory of another version is refused.
-const Version = 1
+const Version = 2
 
-// Keys, by their first byte:
+// Keys of the embedded store, by their first byte:
 //
-//	f trace seq     facts that came together
-//	p trace         the trace has facts that no settlement has looked at; value: when the first came
-//	e trace         when it settled last, and what was emitted
+//	p trace         look at the trace again, because of what is known of another one; value: since when
+//	e trace         when it settled last, where its facts lie, and what was emitted
 //	x hour trace    it settled last in or after this hour: for retention
 //	o seq           about to be emitted: the trace, and its events
 //	w trace trace   the second links to the first
 //	d trace         its facts were forgotten; value: when
-//	m name          version, epoch
+//	m name          version, epoch; pinned: the offset in the log after which there may be facts of open traces
 const (
-	keyFacts   = 'f'
 	keyPending = 'p'
 	keyEmitted = 'e'
 	keyExpiry  = 'x'
@@ -48,9 +54,12 @@ var ErrFull = errors.New("the directory of attribution has too little room: noth
 // Options of a store.
 type Options struct {
 	Directory    string
-	MinFreeBytes int64  // free disk space below which Append fails with ErrFull; 0 checks nothing
-	CacheBytes   int64  // block cache; 0 is 32 MiB
-	FS           vfs.FS // default: the operating system's
+	MinFreeBytes int64               // free disk space below which Append fails with ErrFull; 0 checks nothing
+	CacheBytes   int64               // block cache; 0 is 32 MiB
+	SegmentBytes int64               // of the log; 0 is 64 MiB
+	Retention    usage.Micros        // how long facts of a settled trace are kept; 0: until they are dropped for room
+	Synced       func(time.Duration) // told how long facts took to become durable; may be nil
+	FS           vfs.FS              // default: the operating system's
 	Logger       *zap.Logger
 }
 
@@ -65,11 +74,27 @@ type Store struct {
 	next  atomic.Uint64
 	cache *pebble.Cache
 	marks []byte // where expireMarks goes on
+	from  uint64 // no entry of the outbox lies before it
+
+	log       *factlog.Log
+	retention usage.Micros
+	logger    *zap.Logger
+
+	mu     sync.Mutex // guards what follows
+	open   map[attribution.TraceID]openTrace
+	woken  map[attribution.TraceID]struct{}
+	linked linked
+}
+
+// openTrace is where facts lie that no settlement has looked at.
+type openTrace struct {
+	first  usage.Micros
+	places []factlog.Place
 }
 
 // Open takes the directory. The error names who has it, or what to do.
 func Open(o Options) (*Store, error) {
-	s := &Store{fs: o.FS, dir: o.Directory, free: o.MinFreeBytes}
+	s := &Store{fs: o.FS, dir: o.Directory, free: o.MinFreeBytes, retention: o.Retention, logger: o.Logger}
 	if s.fs == nil {
 		lock, err := dirlock.Acquire(o.Directory, "attribution's directory")
 		if err != nil {
@@ -77,26 +102,45 @@ func Open(o Options) (*Store, error) {
 		}
 		s.lock, s.fs = lock, vfs.Default
 	}
-	if o.Logger == nil {
-		o.Logger = zap.NewNop()
+	if s.logger == nil {
+		s.logger = zap.NewNop()
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 32 << 20
 	}
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = 64 << 20
+	}
 	s.cache = pebble.NewCache(o.CacheBytes)
-	db, err := pebble.Open(filepath.Join(o.Directory, "store"), &pebble.Options{
+	options := &pebble.Options{
 		FS: s.fs, Cache: s.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 32 << 20, MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold: 8, Logger: logger{o.Logger.Sugar()},
+		L0CompactionThreshold: 8, Logger: logger{s.logger.Sugar()},
+	}
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	err := s.openBoth(options, factlog.Options{
+		FS: s.fs, Directory: filepath.Join(o.Directory, "facts"), SegmentBytes: o.SegmentBytes, SegmentAge: int64(o.Retention / 8), Synced: o.Synced,
 	})
 	if err != nil {
-		s.cache.Unref()
-		return nil, errors.Join(fmt.Errorf("open attribution's store in %s: %w", o.Directory, err), s.lock.Release())
-	}
-	s.db = db
-	if err := s.begin(); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(fmt.Errorf("open attribution's store in %s: %w", o.Directory, err), s.Close())
 	}
 	return s, nil
+}
+
+func (s *Store) openBoth(options *pebble.Options, log factlog.Options) (err error) {
+	if s.db, err = pebble.Open(filepath.Join(s.dir, "store"), options); err != nil {
+		return err
+	}
+	if !options.ReadOnly {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if s.log, err = factlog.Open(log); err != nil {
+		return err
+	}
+	return s.restore()
 }
 
 // begin checks the version and starts an epoch: numbers given out in it are above all that were before.
@@ -105,8 +149,8 @@ func (s *Store) begin() error {
 	if err != nil {
 		return err
 	}
-	if version > Version {
-		return fmt.Errorf("attribution's directory %s is of version %d, this program reads %d: use a newer program or another directory", s.dir, version, Version)
+	if version != 0 && version != Version {
+		return fmt.Errorf("it is of version %d, this program reads %d: use the program that wrote it, or another directory", version, Version)
 	}
 	epoch, err := s.number("epoch")
 	if err != nil {
@@ -132,7 +176,7 @@ func (s *Store) number(name string) (uint64, error) {
 	}
 	defer closer.Close()
 	if len(v) != 8 {
-		return 0, fmt.Errorf("attribution's directory %s: %s is damaged", s.dir, name)
+		return 0, fmt.Errorf("its %s is damaged", name)
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
@@ -142,16 +186,21 @@ func (s *Store) sequence() uint64 { return s.epoch<<40 | s.next.Add(1) }
 
 // Close gives the directory up. What was appended stays.
 func (s *Store) Close() error {
-	err := s.db.Close()
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
 	s.cache.Unref()
-	return errors.Join(err, s.lock.Release())
+	return errors.Join(append(errs, s.lock.Release())...)
 }
 
 // Arrival is facts of one trace that came together.
 type Arrival struct {
 	Trace attribution.TraceID
 	Facts []attribution.Fact
-	New   bool // the trace is not known to be pending
 }
 
 // Append makes facts durable. When it fails nothing is known of them; the error is ErrFull when the disk is.
@@ -159,26 +208,60 @@ func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
 	if err := s.room(s.free); err != nil {
 		return err
 	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	var value []byte
+	records := make([][]byte, 0, len(arrivals))
+	owner := make([]int, 0, len(arrivals)) // of each record
+	var b []byte
 	for i := range arrivals {
-		a := &arrivals[i]
-		value = binary.AppendVarint(value[:0], int64(now))
-		for j := range a.Facts {
-			value = a.Facts[j].AppendBinary(value)
-		}
-		key := binary.BigEndian.AppendUint64(traceKey(keyFacts, a.Trace), s.sequence())
-		if err := b.Set(key, value, nil); err != nil {
-			return err
-		}
-		if a.New {
-			if err := b.Set(traceKey(keyPending, a.Trace), binary.AppendVarint(nil, int64(now)), nil); err != nil {
-				return err
-			}
+		for facts := arrivals[i].Facts; len(facts) > 0; owner = append(owner, i) {
+			begin := len(b)
+			b, facts = appendRecord(b, arrivals[i].Trace, now, facts)
+			records = append(records, b[begin:len(b):len(b)])
 		}
 	}
-	return b.Commit(pebble.Sync)
+	places, err := s.log.Append(records, int64(now))
+	if err != nil {
+		return fmt.Errorf("facts could not be made durable: nothing was taken, send again later: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range places {
+		trace := arrivals[owner[i]].Trace
+		t, ok := s.open[trace]
+		if !ok {
+			t.first = now
+		}
+		t.places = append(t.places, p)
+		s.open[trace] = t
+	}
+	return nil
+}
+
+// maxRecord is how many bytes of facts a record holds, but for its last fact.
+const maxRecord = 1 << 20
+
+func appendRecord(b []byte, trace attribution.TraceID, at usage.Micros, facts []attribution.Fact) (record []byte, rest []attribution.Fact) {
+	begin := len(b)
+	b = append(b, trace[:]...)
+	b = binary.AppendVarint(b, int64(at))
+	i := 0
+	for i < len(facts) && len(b)-begin < maxRecord {
+		b = facts[i].AppendBinary(b)
+		i++
+	}
+	return b, facts[i:]
+}
+
+// readRecord reads what appendRecord wrote.
+func readRecord(b []byte) (trace attribution.TraceID, at usage.Micros, facts []byte, err error) {
+	if len(b) < len(trace) {
+		return trace, 0, nil, attribution.ErrCorrupt
+	}
+	copy(trace[:], b)
+	v, n := binary.Varint(b[len(trace):])
+	if n <= 0 {
+		return trace, 0, nil, attribution.ErrCorrupt
+	}
+	return trace, usage.Micros(v), b[len(trace)+n:], nil
 }
 
 // room looks at the disk before a write: one that it has no room for would end the process.
@@ -205,8 +288,8 @@ func traceKey(kind byte, trace attribution.TraceID) []byte {
 // Sync makes what was committed so far durable.
 func (s *Store) Sync() error { return s.db.LogData(nil, pebble.Sync) }
 
-// DiskBytes is what the store takes on disk.
-func (s *Store) DiskBytes() int64 { return int64(s.db.Metrics().DiskSpaceUsage()) }
+// DiskBytes is what all of it takes on disk.
+func (s *Store) DiskBytes() int64 { return int64(s.db.Metrics().DiskSpaceUsage()) + s.log.Bytes() }
 
 // logger ends the process when the disk fails: an answer after that could not be relied on. What was acknowledged is there at the next start.
 type logger struct{ *zap.SugaredLogger }

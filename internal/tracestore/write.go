@@ -2,10 +2,13 @@ package tracestore
 
 import (
 	"encoding/binary"
+	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/factlog"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -13,12 +16,30 @@ import (
 type Settlement struct {
 	Trace   attribution.TraceID
 	At      usage.Micros
+	Known   Known // what was looked at
 	Emitted attribution.Emitted
 	Events  []Event               // to emit, in order
 	Links   []attribution.TraceID // traces that it links to
-	Pending bool                  // more facts came meanwhile: it stays pending
+	Pending bool                  // more facts came meanwhile: it stays open
 	Wake    []attribution.TraceID // traces to look at again, because of what is known of this one
-	Compact []attribution.Fact    // when not nil: what to keep of its facts, without copies
+
+	rewritten []factlog.Place
+}
+
+// Rewrite writes the facts of a settlement anew, without copies, at the end of the log. What was written before stays until it is dropped.
+func (s *Store) Rewrite(t *Settlement, facts []attribution.Fact) error {
+	if err := s.room(s.free / 2); err != nil {
+		return err
+	}
+	var records [][]byte
+	for len(facts) > 0 {
+		var b []byte
+		b, facts = appendRecord(nil, t.Trace, t.At, facts)
+		records = append(records, b)
+	}
+	var err error
+	t.rewritten, err = s.log.Append(records, int64(t.At))
+	return err
 }
 
 // Settle records settlements in one transaction: what was emitted and the outbox are never apart. It is durable after Sync.
@@ -28,13 +49,14 @@ func (s *Store) Settle(settlements []Settlement) error {
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
+	_ = b.Set(meta("pinned"), binary.BigEndian.AppendUint64(nil, s.log.Pinned()), nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for i := range settlements {
 		t := &settlements[i]
-		value := binary.AppendVarint(nil, int64(t.At))
-		value = t.Emitted.AppendBinary(value)
-		_ = b.Set(traceKey(keyEmitted, t.Trace), value, nil)
+		_ = b.Set(traceKey(keyEmitted, t.Trace), t.value(), nil)
 		_ = b.Set(expiryKey(t.At, t.Trace), nil, nil)
-		if !t.Pending {
+		if _, ok := s.woken[t.Trace]; ok && !t.Pending {
 			_ = b.Delete(traceKey(keyPending, t.Trace), nil)
 		}
 		for _, l := range t.Links {
@@ -43,25 +65,52 @@ func (s *Store) Settle(settlements []Settlement) error {
 		for _, w := range t.Wake {
 			_ = b.Set(traceKey(keyPending, w), binary.AppendVarint(nil, int64(t.At)), nil)
 		}
-		if t.Compact != nil && !t.Pending {
-			s.compact(b, t)
-		}
 		if len(t.Events) > 0 {
 			o := Outgoing{Trace: t.Trace, Events: t.Events}
 			_ = b.Set(outboxKey(s.sequence()), o.encode(), nil)
 		}
 	}
-	return b.Commit(pebble.NoSync)
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	for i := range settlements {
+		s.settled(&settlements[i])
+	}
+	return nil
 }
 
-func (s *Store) compact(b *pebble.Batch, t *Settlement) {
-	prefix := traceKey(keyFacts, t.Trace)
-	_ = b.DeleteRange(prefix, after(prefix), nil)
-	value := binary.AppendVarint(nil, int64(t.At))
-	for i := range t.Compact {
-		value = t.Compact[i].AppendBinary(value)
+func (t *Settlement) value() []byte {
+	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten}
+	if len(e.places) == 0 {
+		e.places = slices.Concat(t.Known.last.places, t.Known.open)
 	}
-	_ = b.Set(binary.BigEndian.AppendUint64(prefix, s.sequence()), value, nil)
+	if !t.Pending {
+		for _, p := range slices.Concat(e.places, t.Known.open) {
+			e.handled = max(e.handled, p.Offset+1)
+		}
+	}
+	return e.append(nil, &t.Emitted)
+}
+
+// settled notes a settlement in memory.
+func (s *Store) settled(t *Settlement) {
+	s.log.Release(t.Known.open)
+	s.log.Release(t.rewritten)
+	if !t.Pending {
+		delete(s.woken, t.Trace)
+	}
+	for _, l := range t.Links {
+		s.linked.add(l)
+	}
+	o := s.open[t.Trace]
+	if rest := o.places[min(len(t.Known.open), len(o.places)):]; len(rest) > 0 {
+		s.open[t.Trace] = openTrace{first: t.At, places: slices.Clone(rest)}
+	} else {
+		delete(s.open, t.Trace)
+	}
+	for _, w := range t.Wake {
+		s.woken[w] = struct{}{}
+	}
 }
 
 func outboxKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyOutbox}, seq) }
@@ -78,7 +127,13 @@ func (s *Store) Emit(out []Outgoing) error {
 	for i := range out {
 		_ = b.Delete(outboxKey(out[i].seq), nil)
 	}
-	return b.Commit(pebble.NoSync)
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	if n := len(out); n > 0 && out[0].seq == s.from {
+		s.from = out[n-1].seq + 1
+	}
+	return nil
 }
 
 // Expire forgets the facts of traces that settled last before a time, oldest first, at most limit of them. A trace that is forgotten stays known as
@@ -104,15 +159,15 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 			continue
 		}
 		trace := attribution.TraceID(key[9:])
-		_, settled, err := s.Emitted(trace)
+		last, _, err := s.lastSettled(trace)
 		if err != nil {
 			return 0, err
 		}
-		if settled.Hour() > usage.Hour(binary.BigEndian.Uint64(key[1:])) || s.pending(trace) {
+		if last.at.Hour() > usage.Hour(binary.BigEndian.Uint64(key[1:])) || s.pending(trace) {
 			continue // it settled again later, or is about to
 		}
-		for _, kind := range [...]byte{keyFacts, keyWaiting} {
-			prefix := traceKey(kind, trace)
+		if s.linkedTo(trace) {
+			prefix := traceKey(keyWaiting, trace)
 			_ = b.DeleteRange(prefix, after(prefix), nil)
 		}
 		_ = b.Delete(traceKey(keyEmitted, trace), nil)
@@ -126,12 +181,26 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 }
 
 func (s *Store) pending(trace attribution.TraceID) bool {
-	_, closer, err := s.db.Get(traceKey(keyPending, trace))
-	if err != nil {
-		return false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, open := s.open[trace]
+	_, woken := s.woken[trace]
+	return open || woken
+}
+
+// Drop gives the room of facts back: of those that belong to no trace any more, and when there are more than limit bytes, of the oldest
+// settled ones. A trace whose facts are dropped is forgotten.
+func (s *Store) Drop(now usage.Micros, limit int64) error {
+	before := int64(now - s.retention - s.retention/2)
+	for {
+		ok, err := s.log.Drop(before)
+		if !ok && err == nil && s.DiskBytes() > limit {
+			ok, err = s.log.Drop(math.MaxInt64)
+		}
+		if !ok || err != nil {
+			return err
+		}
 	}
-	_ = closer.Close()
-	return true
 }
 
 // expireMarks looks at some marks after a place that moves on, so that every mark is looked at in time.

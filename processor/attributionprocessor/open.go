@@ -2,6 +2,7 @@ package attributionprocessor
 
 import (
 	"container/heap"
+	"maps"
 	"sync"
 
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
@@ -20,9 +21,7 @@ type openTrace struct {
 	at          int          // in the heap
 	version     uint32       // arrivals, to see whether one came meanwhile
 	inflight    int32        // arrivals that are being made durable
-	durable     bool         // the store knows that it is pending
 	again       bool         // it settled before
-	looked      bool         // it was looked at after its last arrival, and found incomplete
 }
 
 // openTraces are the traces to settle, soonest first.
@@ -33,22 +32,33 @@ type openTraces struct {
 	mu   sync.Mutex
 	byID map[attribution.TraceID]*openTrace
 	heap dueHeap
+	// heavy traces are not looked at before a time, so that one that grows for ever costs a bounded share of the processor: a look reads all of it.
+	heavy map[attribution.TraceID]usage.Micros
 }
+
+const (
+	heavySpans   = 1000
+	heavyPause   = 1000 // microseconds per span between two looks
+	heavyCleanup = 1024
+)
 
 func newOpenTraces(c *Config) *openTraces {
 	return &openTraces{
 		grace: usage.Micros(c.Settle.Grace.Microseconds()), idle: usage.Micros(c.Settle.Idle.Microseconds()), wait: usage.Micros(c.Settle.MaxWait.Microseconds()),
-		max: int(c.MemoryLimit / openTraceBytes), byID: map[attribution.TraceID]*openTrace{},
+		max: int(c.MemoryLimit / openTraceBytes), byID: map[attribution.TraceID]*openTrace{}, heavy: map[attribution.TraceID]usage.Micros{},
 	}
 }
 
 func (o *openTraces) restore(id attribution.TraceID, first, now usage.Micros) {
-	t := &openTrace{id: id, first: first, last: now, due: now + o.grace, durable: true}
+	t := &openTrace{id: id, first: first, last: now, due: now + o.grace}
+	if first == 0 { // nothing of it came: it is only to be looked at again
+		t.last, t.due, t.again = now-o.idle, now, true
+	}
 	o.byID[id] = t
 	heap.Push(&o.heap, t)
 }
 
-// begin says that facts are about to be made durable, and marks the arrivals that must tell the store that their trace is pending.
+// begin says that facts are about to be made durable.
 func (o *openTraces) begin(arrivals []tracestore.Arrival, now usage.Micros) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -61,7 +71,6 @@ func (o *openTraces) begin(arrivals []tracestore.Arrival, now usage.Micros) {
 		}
 		t.version++
 		t.inflight++
-		arrivals[i].New = !t.durable
 	}
 }
 
@@ -74,9 +83,7 @@ func (o *openTraces) end(arrivals []tracestore.Arrival, now usage.Micros, kept b
 		if !kept {
 			continue
 		}
-		t.durable = true
 		t.last = max(t.last, now)
-		t.looked = false
 		o.schedule(t, min(t.last+o.grace, t.first+o.wait))
 	}
 }
@@ -89,7 +96,7 @@ func (o *openTraces) wake(ids []attribution.TraceID, now usage.Micros) {
 		if o.byID[id] != nil {
 			continue // it will be looked at
 		}
-		t := &openTrace{id: id, first: now - o.wait, last: now - o.idle, due: now, durable: true, again: true}
+		t := &openTrace{id: id, first: now - o.wait, last: now - o.idle, due: now, again: true}
 		o.byID[id] = t
 		heap.Push(&o.heap, t)
 	}
@@ -103,7 +110,7 @@ func (o *openTraces) crowded() bool {
 }
 
 func (o *openTraces) schedule(t *openTrace, due usage.Micros) {
-	t.due = due
+	t.due = max(due, o.heavy[t.id])
 	heap.Fix(&o.heap, t.at)
 }
 
@@ -155,12 +162,24 @@ func (o *openTraces) reason(t *openTrace, now usage.Micros, excess bool) string 
 	return ""
 }
 
+// weigh notes the size of a trace that was looked at.
+func (o *openTraces) weigh(id attribution.TraceID, spans int, now usage.Micros) {
+	if spans < heavySpans {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heavy[id] = now + min(o.wait, heavyPause*usage.Micros(spans))
+	if len(o.heavy) > heavyCleanup {
+		maps.DeleteFunc(o.heavy, func(_ attribution.TraceID, until usage.Micros) bool { return until < now })
+	}
+}
+
 // postpone leaves an incomplete trace until it was quiet for long enough.
 func (o *openTraces) postpone(id attribution.TraceID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if t := o.byID[id]; t != nil && t.inflight == 0 {
-		t.looked = true
 		o.schedule(t, min(t.last+o.idle, t.first+o.wait))
 	}
 }

@@ -3,7 +3,6 @@ package attributionprocessor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -66,17 +65,26 @@ func newAttribution(set processor.Settings, config *Config, now func() time.Time
 	}, nil
 }
 
+const (
+	maxSegment      = 64 << 20 // of the log of facts
+	segmentsAtLeast = 16       // of what max_disk holds: room is given back by segments
+)
+
 // open takes the directory and goes on where the last run ended: what was about to be emitted goes out first.
 func (p *attributionProcessor) open() error {
-	store, err := tracestore.Open(tracestore.Options{Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger})
+	store, err := tracestore.Open(tracestore.Options{
+		Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger, Retention: usage.Micros(p.config.Retention.Microseconds()),
+		SegmentBytes: min(maxSegment, p.config.MaxDisk/segmentsAtLeast),
+		Synced: func(d time.Duration) {
+			p.telemetry.UsageboxAttributionFactsSyncDuration.Record(context.Background(), d.Seconds())
+		},
+	})
 	if err != nil {
 		return err
 	}
 	p.traces = newOpenTraces(p.config)
 	now := usage.MicrosOf(p.now())
-	if err := store.Pending(func(t attribution.TraceID, first usage.Micros) { p.traces.restore(t, min(first, now), now) }); err != nil {
-		return errors.Join(fmt.Errorf("open traces in %s: %w", p.config.Directory, err), store.Close())
-	}
+	store.Pending(func(t attribution.TraceID, first usage.Micros) { p.traces.restore(t, min(first, now), now) })
 	p.store = store
 	if err := p.registerGauges(); err != nil {
 		p.store = nil

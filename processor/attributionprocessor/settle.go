@@ -101,10 +101,12 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 
 // decide is a trace's settlement, from what the store knows alone.
 func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err error) {
-	facts, arrivals, err := p.store.Facts(l.trace)
+	known, err := p.store.Trace(l.trace)
 	if err != nil {
 		return o, err
 	}
+	facts := known.Facts
+	p.traces.weigh(l.trace, len(facts), now)
 	o.reason = l.reason
 	if l.reason == "" {
 		if !attribution.Complete(facts) {
@@ -112,12 +114,9 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 		}
 		o.reason = "complete"
 	}
-	before, settled, err := p.store.Emitted(l.trace)
-	if err != nil {
-		return o, err
-	}
 	decision := attribution.Decide(facts, p.neighbours())
-	if settled == 0 && len(decision.Events) > 0 {
+	o.late = known.Lost
+	if !o.late && known.Settled == 0 && len(decision.Events) > 0 {
 		if o.late, err = p.store.Forgot(l.trace); err != nil {
 			return o, err
 		}
@@ -131,9 +130,9 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 	for i := range decision.Events {
 		starts[decision.Events[i].Event.SpanID] = decision.Events[i].Start
 	}
-	events, after := attribution.Revise(before, decision.Events)
+	events, after := attribution.Revise(known.Emitted, decision.Events)
 	o.tally = decision.Tally
-	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Emitted: after, Links: linksOf(facts)}
+	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: linksOf(facts)}
 	for _, e := range events {
 		start, ok := starts[e.SpanID]
 		if !ok || start > e.Timestamp {
@@ -141,15 +140,17 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 		}
 		o.settlement.Events = append(o.settlement.Events, tracestore.Event{Event: e, Start: start})
 	}
-	if settled == 0 || len(events) > 0 {
+	if known.Settled == 0 || len(events) > 0 {
 		if o.settlement.Wake, err = p.store.Waiting(l.trace); err != nil {
 			return o, err
 		}
 	}
-	if unique := len(decision.Spans); arrivals > 4 && unique*2 < len(facts) {
+	if copies := len(facts) - len(decision.Spans); known.Old || known.Arrivals > 4 && copies > len(decision.Spans) {
+		unique := make([]attribution.Fact, 0, len(decision.Spans))
 		for i := range decision.Spans {
-			o.settlement.Compact = append(o.settlement.Compact, *decision.Spans[i].Fact)
+			unique = append(unique, *decision.Spans[i].Fact)
 		}
+		return o, p.store.Rewrite(&o.settlement, unique)
 	}
 	return o, nil
 }
@@ -180,7 +181,7 @@ func (p *attributionProcessor) neighbours() attribution.Neighbours {
 		linked, ok := facts[place.Trace]
 		if !ok {
 			var err error
-			if linked, _, err = p.store.Facts(place.Trace); err != nil {
+			if linked, err = p.store.Facts(place.Trace); err != nil {
 				p.logger.Error("a linked trace can't be read: usage that belongs to it may stay unattributed until it can", zap.Stringer("trace_id", place.Trace), zap.Error(err))
 				return attribution.Linked{}, false
 			}
@@ -220,6 +221,7 @@ func (p *attributionProcessor) count(ctx context.Context, o *outcome) {
 	}
 	t.UsageboxAttributionDoubles.Add(ctx, int64(o.tally.Doubles))
 	t.UsageboxAttributionWrappers.Add(ctx, int64(o.tally.Wrappers))
+	t.UsageboxAttributionWrapperExcess.Add(ctx, o.tally.WrapperExcess)
 	t.UsageboxAttributionAggregates.Add(ctx, int64(o.tally.Aggregates))
 	t.UsageboxAttributionUsageMissing.Add(ctx, int64(o.tally.UsageMissing))
 	t.UsageboxAttributionUnattributed.Add(ctx, int64(o.tally.Unattributed))
@@ -245,6 +247,9 @@ func (p *attributionProcessor) expire() {
 	at := usage.MicrosOf(now)
 	before, marks := usage.MicrosOf(now.Add(-p.config.Retention)), usage.MicrosOf(now.Add(-markLife*p.config.Retention))
 	forgotten, err := p.store.Expire(before, expireTraces, at, marks)
+	if err == nil {
+		err = p.store.Drop(at, p.config.MaxDisk)
+	}
 	if err == nil && p.store.DiskBytes() > p.config.MaxDisk {
 		var more int
 		more, err = p.store.Expire(at+usage.MicrosPerHour, expireTraces, at, marks)

@@ -1,0 +1,176 @@
+package tracestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/factlog"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Known is all that the store knows of a trace.
+type Known struct {
+	Facts    []attribution.Fact // copies included
+	Arrivals int                // the number of times that some came
+	Settled  usage.Micros       // when it settled last; 0: never
+	Emitted  attribution.Emitted
+	Lost     bool // it settled, and facts from then are gone: nothing is known of what was emitted
+	Old      bool // some facts lie where they may be dropped before the trace is forgotten
+
+	last settled
+	open []factlog.Place
+}
+
+// settled is what is kept of a trace that settled: when; an offset before which every record of it was looked at; the places of its facts.
+type settled struct {
+	at      usage.Micros
+	handled uint64
+	places  []factlog.Place
+}
+
+func (e *settled) append(b []byte, emitted *attribution.Emitted) []byte {
+	b = binary.AppendVarint(b, int64(e.at))
+	b = binary.AppendUvarint(b, e.handled)
+	b = binary.AppendUvarint(b, uint64(len(e.places)))
+	before := uint64(0)
+	for _, p := range e.places {
+		b = binary.AppendUvarint(b, p.Offset-before)
+		b = binary.AppendUvarint(b, uint64(p.Length))
+		before = p.Offset
+	}
+	return emitted.AppendBinary(b)
+}
+
+// read gives what follows: what was emitted.
+func (e *settled) read(b []byte) (rest []byte, err error) {
+	at, n := binary.Varint(b)
+	if n <= 0 {
+		return nil, attribution.ErrCorrupt
+	}
+	e.at, b = usage.Micros(at), b[n:]
+	bad := false
+	next := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			bad = true
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	e.handled = next()
+	count := next()
+	if bad || count > uint64(len(b)/2) {
+		return nil, attribution.ErrCorrupt
+	}
+	e.places = make([]factlog.Place, count)
+	offset := uint64(0)
+	for i := range e.places {
+		offset += next()
+		e.places[i] = factlog.Place{Offset: offset, Length: uint32(next())}
+	}
+	if bad {
+		return nil, attribution.ErrCorrupt
+	}
+	return b, nil
+}
+
+// has says whether a settlement looked at a record.
+func (e *settled) has(p factlog.Place) bool {
+	return p.Offset < e.handled || slices.Contains(e.places, p)
+}
+
+// lastSettled is zero for a trace that never settled.
+func (s *Store) lastSettled(trace attribution.TraceID) (e settled, emitted attribution.Emitted, err error) {
+	value, closer, err := s.db.Get(traceKey(keyEmitted, trace))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return e, emitted, nil
+	}
+	if err != nil {
+		return e, emitted, err
+	}
+	defer closer.Close()
+	rest, err := e.read(value)
+	if err == nil {
+		emitted, _, err = attribution.DecodeEmitted(rest)
+	}
+	if err != nil {
+		return e, emitted, fmt.Errorf("trace %s: %w", trace, err)
+	}
+	return e, emitted, nil
+}
+
+// Trace reads all that is known of a trace. Facts that are damaged on disk are logged and passed over.
+func (s *Store) Trace(trace attribution.TraceID) (k Known, err error) {
+	s.mu.Lock()
+	k.open = slices.Clone(s.open[trace].places)
+	s.mu.Unlock()
+	if k.last, k.Emitted, err = s.lastSettled(trace); err != nil {
+		return k, err
+	}
+	k.Settled = k.last.at
+	var b []byte
+	for _, p := range k.last.places {
+		if k.Facts, b, err = s.read(trace, p, k.Facts, b); err != nil {
+			if s.damaged(trace, err) != nil {
+				return k, err
+			}
+			k = Known{Lost: true, open: k.open, last: settled{handled: k.last.handled}}
+			break
+		}
+	}
+	for _, p := range k.open {
+		if k.Facts, b, err = s.read(trace, p, k.Facts, b); err != nil && s.damaged(trace, err) != nil {
+			return k, err
+		}
+	}
+	k.Arrivals = len(k.last.places) + len(k.open)
+	if s.retention > 0 && len(k.last.places) > 0 && len(k.open) > 0 {
+		began, _ := s.log.Created(k.last.places[0])
+		newest, _ := s.log.Created(k.open[len(k.open)-1])
+		k.Old = newest-began > int64(s.retention/4)
+	}
+	return k, nil
+}
+
+// damaged gives back errors other than facts that are gone or damaged.
+func (s *Store) damaged(trace attribution.TraceID, err error) error {
+	var corrupt *factlog.CorruptError
+	switch {
+	case errors.Is(err, factlog.ErrGone):
+		return nil
+	case errors.As(err, &corrupt), errors.Is(err, attribution.ErrCorrupt):
+		s.logger.Error("facts of a trace are damaged on disk: they are passed over, what was emitted stays", zap.Stringer("trace_id", trace), zap.Error(err))
+		return nil
+	}
+	return err
+}
+
+func (s *Store) read(trace attribution.TraceID, p factlog.Place, facts []attribution.Fact, b []byte) ([]attribution.Fact, []byte, error) {
+	payload, err := s.log.Read(p, b)
+	if err != nil {
+		return facts, b, err
+	}
+	_, _, rest, err := readRecord(payload)
+	known := len(facts)
+	for err == nil && len(rest) > 0 {
+		facts = append(facts, attribution.Fact{})
+		rest, err = attribution.DecodeFact(rest, &facts[len(facts)-1])
+	}
+	if err != nil {
+		return facts[:known], b, fmt.Errorf("facts of trace %s: %w", trace, err)
+	}
+	return facts, payload, nil
+}
+
+// Facts reads the facts of a trace, copies included.
+func (s *Store) Facts(trace attribution.TraceID) ([]attribution.Fact, error) {
+	k, err := s.Trace(trace)
+	return k.Facts, err
+}

@@ -1,0 +1,136 @@
+package tracestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
+	"github.com/usagebox/otelcol-usagebox/internal/factlog"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// restore finds what was known in memory: where facts of open traces lie, which traces are to be looked at again, and which are linked to.
+func (s *Store) restore() error {
+	s.open = map[attribution.TraceID]openTrace{}
+	s.woken = map[attribution.TraceID]struct{}{}
+	s.linked = linked{hashes: map[uint64]struct{}{}}
+	pinned, err := s.number("pinned")
+	if err != nil {
+		return err
+	}
+	damaged, err := s.log.Replay(pinned, func(p factlog.Place, payload []byte) (bool, error) {
+		trace, at, _, err := readRecord(payload)
+		if err != nil {
+			return false, nil //nolint:nilerr // whole, but nothing that this version writes
+		}
+		t, ok := s.open[trace]
+		if !ok {
+			t.first = at
+		}
+		t.places = append(t.places, p)
+		s.open[trace] = t
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range damaged {
+		s.logger.Error("the log of facts is damaged: what can be read is used", zap.Error(d))
+	}
+	if err := s.passOverSettled(); err != nil {
+		return err
+	}
+	err = s.scan([]byte{keyPending}, func(key, _ []byte) error {
+		if len(key) != 17 {
+			return fmt.Errorf("traces to look at: %w", attribution.ErrCorrupt)
+		}
+		s.woken[attribution.TraceID(key[1:])] = struct{}{}
+		return nil
+	})
+	return errors.Join(err, s.scan([]byte{keyWaiting}, func(key, _ []byte) error {
+		if len(key) == 33 {
+			s.linked.add(attribution.TraceID(key[1:17]))
+		}
+		return nil
+	}))
+}
+
+// passOverSettled leaves what no settlement has looked at.
+func (s *Store) passOverSettled() error {
+	for trace, t := range s.open {
+		e, _, err := s.lastSettled(trace)
+		if err != nil {
+			return err
+		}
+		if e.at == 0 {
+			continue
+		}
+		var done []factlog.Place
+		t.places = slices.DeleteFunc(t.places, func(p factlog.Place) bool {
+			if e.has(p) {
+				done = append(done, p)
+				return true
+			}
+			return false
+		})
+		s.log.Release(done)
+		if len(t.places) == 0 {
+			delete(s.open, trace)
+			continue
+		}
+		s.open[trace] = t
+	}
+	return nil
+}
+
+// Pending tells of every trace that has facts which no settlement has looked at, and when the first of them came; and of every trace to look at again, with 0.
+func (s *Store) Pending(tell func(trace attribution.TraceID, first usage.Micros)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for trace, t := range s.open {
+		tell(trace, t.first)
+	}
+	for trace := range s.woken {
+		if _, ok := s.open[trace]; !ok {
+			tell(trace, 0)
+		}
+	}
+}
+
+// linked says, without a look at the disk, that a trace is not linked to: most are not.
+type linked struct {
+	hashes map[uint64]struct{}
+	many   bool // too many to remember
+}
+
+const maxLinked = 1 << 20
+
+func (l *linked) add(trace attribution.TraceID) {
+	if l.many {
+		return
+	}
+	l.hashes[hash(trace)] = struct{}{}
+	if len(l.hashes) > maxLinked {
+		l.hashes, l.many = nil, true
+	}
+}
+
+func (l *linked) may(trace attribution.TraceID) bool {
+	_, ok := l.hashes[hash(trace)]
+	return ok || l.many
+}
+
+func hash(trace attribution.TraceID) uint64 {
+	return binary.LittleEndian.Uint64(trace[:8]) ^ binary.LittleEndian.Uint64(trace[8:])
+}
+
+// linkedTo is false when no trace links to this one.
+func (s *Store) linkedTo(trace attribution.TraceID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.linked.may(trace)
+}
