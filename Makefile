@@ -59,7 +59,7 @@ generate: $(BIN)/mdatagen $(BIN)/builder $(BIN)/gofumpt ## Write generated files
 
 .PHONY: check-generated
 check-generated: generate
-	@$(GO) mod tidy -diff
+	@for m in . $(MODULES); do (cd $$m && $(GO) mod tidy -diff) || { echo "$$m/go.mod is not tidy"; exit 1; }; done
 	@git diff --exit-code --stat -- $(COMPONENTS) cmd go.mod go.sum || { echo "generated files are not current: run make generate and commit"; exit 1; }
 	@test -z "$$(git ls-files --others --exclude-standard -- $(COMPONENTS) cmd)" || { git ls-files --others --exclude-standard -- $(COMPONENTS) cmd; echo "generated files are not committed"; exit 1; }
 
