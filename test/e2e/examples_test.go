@@ -63,12 +63,19 @@ func TestTheExampleAgentsSpendIsRightToTheToken(t *testing.T) {
 
 func TestThePostingScriptPosts(t *testing.T) {
 	c := newCollector(t, "1h")
-	for range 2 {
+	post := func(timestamp string) (string, error) {
 		cmd := exec.Command(example(t, "post-event.sh"), "acme", "gpu_seconds", "12.5")
-		cmd.Env = append(os.Environ(), "URL=http://"+c.api, "EVENT_ID=job-1")
-		if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "conflict") {
+		cmd.Env = append(os.Environ(), "URL=http://"+c.api, "EVENT_ID=job-1", "TIMESTAMP="+timestamp)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for range 2 {
+		if out, err := post("2026-05-16T18:42:11Z"); err != nil || strings.TrimSpace(out) != `{"accepted":1}` {
 			t.Fatalf("%v %s", err, out)
 		}
+	}
+	if out, err := post("2026-05-16T18:42:12Z"); err == nil || !strings.Contains(out, "conflict") {
+		t.Fatalf("another event under the same id: %v %s", err, out)
 	}
 	db := c.database()
 	eventually(t, 10*time.Second, "the event is in the ledger", func() bool {
