@@ -51,7 +51,12 @@ type generation struct {
 	number      uint32
 	first, last int64 // times of entries, in nanoseconds since 1970
 	entries     uint64
+
+	filter *filter // of all of its entries; nil when it was begun before this start
 }
+
+// manyGenerations is how many are begun at most because of starts: each that has no filter costs a look for every event.
+const manyGenerations = 8
 
 func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	lock, err := dirlock.Acquire(c.Directory, "dedupe's directory")
@@ -138,9 +143,13 @@ func (x *index) live(now time.Time) []generation {
 	defer x.mu.Unlock()
 	live := make([]generation, 0, len(x.generations))
 	for _, g := range slices.Backward(x.generations) {
-		if x.remembers(g, now) {
-			live = append(live, g)
+		if !x.remembers(g, now) {
+			continue
 		}
+		if g.filter != nil {
+			g.filter = &filter{chunks: g.filter.chunks}
+		}
+		live = append(live, g)
 	}
 	return live
 }
@@ -152,6 +161,9 @@ func (x *index) remembers(g generation, now time.Time) bool {
 // seen is the payload that was let through last, within the window.
 func (x *index) seen(live []generation, h hash) (p usage.Payload, found bool, err error) {
 	for _, g := range live {
+		if g.filter != nil && !g.filter.mayHave(h) {
+			continue
+		}
 		key := entryKey(g.number, h)
 		v, closer, err := x.db.Get(key[:])
 		if errors.Is(err, pebble.ErrNotFound) {
@@ -191,8 +203,8 @@ func (x *index) record(entries []entry, now time.Time) (evicted uint64, err erro
 	after := slices.Clone(x.generations)
 	at := now.UnixNano()
 	n := len(after)
-	if n == 0 || at-after[n-1].first >= int64(x.window/perWindow) || after[n-1].entries >= x.max/perSize {
-		next := generation{number: 1, first: at, last: at}
+	if n == 0 || at-after[n-1].first >= int64(x.window/perWindow) || after[n-1].entries >= x.max/perSize || after[n-1].filter == nil && n < manyGenerations {
+		next := generation{number: 1, first: at, last: at, filter: &filter{}}
 		if n > 0 {
 			next.number = after[n-1].number + 1
 		}
@@ -203,6 +215,9 @@ func (x *index) record(entries []entry, now time.Time) (evicted uint64, err erro
 	g.last = max(g.last, at)
 	g.entries += uint64(len(entries))
 	for _, e := range entries {
+		if g.filter != nil {
+			g.filter.add(e.hash) // what is not written after all is looked for in vain
+		}
 		key := entryKey(g.number, e.hash)
 		if err := b.Set(key[:], e.payload[:], nil); err != nil {
 			return 0, err

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+const sealedEvents = 1_000_000
+
+// sealHour measures what the ledger alone needs for a million events of one hour: durable in batches, as parts, and sealed.
+func sealHour(b *bench) error {
+	var kept, parts, sealed []measured
+	for range b.rounds {
+		dir, err := b.folder()
+		if err != nil {
+			return err
+		}
+		p := &process{dir: dir}
+		now := time.Now().Truncate(time.Hour)
+		l, err := ledger.Open(ledger.Options{Directory: dir + "/usage", WriterID: "main", Manual: true, Clock: func() time.Time { return now }})
+		if err != nil {
+			return err
+		}
+		measure := func(to *[]measured, work func() error) error {
+			begin := time.Now()
+			if err := work(); err != nil {
+				return err
+			}
+			m := measured{perSecond: sealedEvents / time.Since(begin).Seconds()}
+			bytes, err := p.parts()
+			m.bytes = float64(bytes) / sealedEvents
+			*to = append(*to, m)
+			return err
+		}
+		err = measure(&kept, func() error {
+			for i := 0; i < sealedEvents; i += eventsPerRequest {
+				if _, err := l.Append(context.Background(), ledgerEvents(i, now)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := measure(&parts, func() error { return l.Flush(context.Background()) }); err != nil {
+			return err
+		}
+		now = now.Add(24 * time.Hour)
+		if err := measure(&sealed, func() error { return l.Seal(context.Background()) }); err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("The ledger alone, %d events of one line in one hour, in batches of %d from one caller\n\n", sealedEvents, eventsPerRequest)
+	header("durable, events/s", "as a part, events/s", "sealed, events/s", "bytes an event in the part", "sealed")
+	row(spread(kept, measured.rate, "%.0f"), spread(parts, measured.rate, "%.0f"), spread(sealed, measured.rate, "%.0f"),
+		spread(parts, measured.size, "%.1f"), spread(sealed, measured.size, "%.1f"))
+	return nil
+}
+
+func ledgerEvents(first int, hour time.Time) []usage.Event {
+	events := make([]usage.Event, eventsPerRequest)
+	for i := range events {
+		n := first + i
+		events[i] = usage.Event{
+			ID: fmt.Sprintf("req_%016x", mix(uint64(n))), Customer: fmt.Sprint("customer-", n%97), UserID: fmt.Sprint("user-", n%31),
+			Timestamp: usage.MicrosOf(hour.Add(time.Duration(n) * 3600 * time.Microsecond)), Model: "claude-4.5-sonnet", Feature: "chat", Source: usage.SourceAPI,
+			Lines: []usage.Line{{Meter: usage.MeterTokensIn, Quantity: usage.Units(int64(1000 + n%1000))}},
+		}
+		events[i].Normalize()
+	}
+	return events
+}
