@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/processor"
 	"go.uber.org/zap"
@@ -31,6 +32,7 @@ type attributionProcessor struct {
 	jitter     func() float64 // 0 to 1
 	tick       time.Duration  // between rounds; 0: a test calls them
 
+	fs     vfs.FS // nil: the operating system's
 	store  *tracestore.Store
 	traces *openTraces
 	values *valueCounter
@@ -73,7 +75,7 @@ const (
 // open takes the directory and goes on where the last run ended: what was about to be emitted goes out first.
 func (p *attributionProcessor) open() error {
 	store, err := tracestore.Open(tracestore.Options{
-		Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger, Retention: usage.Micros(p.config.Retention.Microseconds()),
+		FS: p.fs, Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger, Retention: usage.Micros(p.config.Retention.Microseconds()),
 		SegmentBytes: min(maxSegment, p.config.MaxDisk/segmentsAtLeast),
 		Synced: func(d time.Duration) {
 			p.telemetry.UsageboxAttributionFactsSyncDuration.Record(context.Background(), d.Seconds())

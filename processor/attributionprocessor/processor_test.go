@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -104,6 +105,7 @@ type rig struct {
 	sink    *sink
 	records consumer.Logs
 	config  *Config
+	fs      vfs.FS
 	now     time.Time
 }
 
@@ -126,6 +128,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	p.fs = r.fs
 	p.nextTraces, p.nextLogs, p.jitter = r.sink, r.records, func() float64 { return 0 }
 	if err := p.open(); err != nil {
 		r.t.Fatal(err)
