@@ -18,7 +18,7 @@ func cases(t *testing.T) uint64 {
 		n = 100_000
 	}
 	if testing.Short() || raceEnabled {
-		n /= 10
+		n /= 20
 	}
 	return n
 }
@@ -89,17 +89,28 @@ func TestGeneratedTracesAreDecidedAsTheyHappened(t *testing.T) {
 	properties := []func(*testing.T, *generator, Decision) string{
 		orderAndCopiesDoNotMatter, anUnrelatedSpanChangesNothing, aWrapperChangesNothing, aPartIsNeverMoreThanTheWhole, whatComesLateIsCorrected, factsSurviveStorage,
 	}
+	const workers = 2
 	n := cases(t)
-	for i := range n {
-		g := generate(seed, i)
-		d := Decide(g.facts, nil)
-		failed := wrong(g, d)
-		if failed == "" {
-			failed = properties[i%uint64(len(properties))](t, g, d)
-		}
-		if failed != "" {
-			t.Fatalf("case %d of seed %d, property %d: %s\n%s", i, seed, i%uint64(len(properties)), failed, g.draw())
-		}
+	for w := range uint64(workers) {
+		t.Run(strconv.FormatUint(w, 10), func(t *testing.T) {
+			t.Parallel()
+			for i := w; i < n; i += workers {
+				checkCase(t, i, properties[i/workers%uint64(len(properties))])
+			}
+		})
+	}
+}
+
+func checkCase(t *testing.T, i uint64, property func(*testing.T, *generator, Decision) string) {
+	t.Helper()
+	g := generate(seed, i)
+	d := Decide(g.facts, nil)
+	failed := wrong(g, d)
+	if failed == "" {
+		failed = property(t, g, d)
+	}
+	if failed != "" {
+		t.Fatalf("case %d of seed %d: %s\n%s", i, seed, failed, g.draw())
 	}
 }
 
