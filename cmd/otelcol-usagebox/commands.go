@@ -10,5 +10,5 @@ import (
 
 // ownCommands are those beside a Collector's.
 func ownCommands() []*cobra.Command {
-	return []*cobra.Command{ledgercmd.NewCommand(), catalogcmd.NewCommand(), explaintrace.NewCommand()}
+	return []*cobra.Command{ledgercmd.NewCommand(), catalogcmd.NewCommand(), catalogcmd.NewRepriceCommand(), explaintrace.NewCommand()}
 }

@@ -1,6 +1,7 @@
 package catalogcmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 type ledger struct {
 	directory string
 	from, to  string
+	writer    string // empty: of all
 }
 
 func (l *ledger) flags(cmd *cobra.Command) {
@@ -58,7 +60,7 @@ func (l *ledger) each(call func(*usage.Event) error) (err error) {
 	if _, err := os.Stat(root); err != nil {
 		return fmt.Errorf("%s holds no ledger: %w", l.directory, err)
 	}
-	hours, err := fs.Glob(os.DirFS(root), "date=*/hour=*/writer=*")
+	hours, err := fs.Glob(os.DirFS(root), "date=*/hour=*/writer="+cmp.Or(l.writer, "*"))
 	if err != nil {
 		return err
 	}
