@@ -3,10 +3,15 @@ package usagereceiver
 import (
 	"errors"
 	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/confmap"
 )
 
 // Config of the usage receiver.
@@ -35,11 +40,51 @@ func createDefaultConfig() component.Config {
 	return &Config{ServerConfig: server, MaxFuture: 10 * time.Minute, MaxEvents: 100_000}
 }
 
+// Unmarshal refuses keys that nobody reads: confighttp, when it is part of another configuration, lets them pass.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	if err := conf.Unmarshal(c); err != nil {
+		return err
+	}
+	known := keys(reflect.TypeFor[Config](), nil)
+	slices.Sort(known)
+	var unknown []string
+	for key := range conf.ToStringMap() {
+		if !slices.Contains(known, key) {
+			unknown = append(unknown, key)
+		}
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return fmt.Errorf("has invalid keys: %s; the keys are %s", strings.Join(unknown, ", "), strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// keys adds the names that a configuration's fields have.
+func keys(of reflect.Type, to []string) []string {
+	for field := range of.Fields() {
+		name, options, _ := strings.Cut(field.Tag.Get(confmap.MapstructureTag), ",")
+		switch {
+		case !field.IsExported():
+		case strings.Contains(options, "squash"):
+			to = keys(field.Type, to)
+		case name != "" && name != "-":
+			to = append(to, name)
+		}
+	}
+	return to
+}
+
 // Validate names every field that is wrong, and what it accepts.
 func (c *Config) Validate() error {
 	var errs []error
-	if c.ServerConfig.NetAddr.Endpoint == "" {
+	switch endpoint, transport := c.ServerConfig.NetAddr.Endpoint, c.ServerConfig.NetAddr.Transport; {
+	case endpoint == "":
 		errs = append(errs, errors.New("endpoint is empty: set host:port to listen on, such as localhost:8080"))
+	case strings.HasPrefix(string(transport), "tcp"):
+		if _, _, err := net.SplitHostPort(endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("endpoint is %q: it must be host:port to listen on, such as localhost:8080: %w", endpoint, err))
+		}
 	}
 	if c.ServerConfig.MaxRequestBodySize <= 0 {
 		errs = append(errs, fmt.Errorf("max_request_body_size is %d bytes: it must be above 0", c.ServerConfig.MaxRequestBodySize))
