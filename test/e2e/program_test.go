@@ -75,6 +75,9 @@ service:
 	}{
 		"an empty directory":            {pipelines + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: \"\"}}", []string{"directory", "empty"}},
 		"an unknown key":                {pipelines + "processors: {attribution: {directory: " + dir + "/a, settel: {}}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"attribution", "settel"}},
+		"a component of no known type":  {strings.Replace(pipelines, "connectors: {spanusage: {}}", "connectors: {spanusage: {}, spanusag: {}}", 1) + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{`error: 'connectors' unknown type: "spanusag"`, "valid values: "}},
+		"a component that is missing":   {pipelines + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {nop: {}}", []string{`error: invalid configuration: service::pipelines::logs: references exporter "usage" which is not configured`}},
+		"no YAML":                       {"a: b: c", []string{"error: yaml: mapping values are not allowed"}},
 		"a bad duration":                {pipelines + "processors: {attribution: {directory: " + dir + "/a, settle: {grace: soon}}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"'settle.grace' is no duration: write a number and a unit, such as 500ms, 2s, 10m or 24h"}},
 		"a limit out of range":          {pipelines + "processors: {attribution: {directory: " + dir + "/a, max_value_bytes: 1}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{"max_value_bytes is 1: it must be 32 to 1024"}},
 		"a port in use":                 {strings.Replace(pipelines, `usage: {endpoint: "127.0.0.1:0"}`, `usage: {endpoint: "`+taken.Addr().String()+`"}`, 1) + "processors: {attribution: {directory: " + dir + "/a}}\nexporters: {usage: {directory: " + dir + "/u}}", []string{taken.Addr().String() + " is in use by another program: stop it, or set another endpoint"}},
