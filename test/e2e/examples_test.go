@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,41 @@ func example(t *testing.T, name string) string {
 	return path
 }
 
-func TestTheExampleAgentsSpendIsRightToTheToken(t *testing.T) {
+// agent is the example's program.
+func agent(t *testing.T) string {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "agent")
 	build := exec.Command("go", "build", "-o", binary, "./examples/agent")
 	build.Dir = "../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return binary
+}
+
+// spent holds the ledger to what agents say that they used, each as much as the one whose words these are.
+func (d *database) spent(agents int64, says string) {
+	d.t.Helper()
+	lines := regexp.MustCompile(`(?m)^  (\w+) +(.*)$`).FindAllStringSubmatch(says, -1)
+	if len(lines) != 2 {
+		d.t.Fatalf("the agent says %s", says)
+	}
+	for _, line := range lines {
+		for _, part := range strings.Split(line[2], ", ") {
+			meter, number, _ := strings.Cut(part, " ")
+			used, err := strconv.ParseInt(number, 10, 64)
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			eventually(d.t, 30*time.Second, fmt.Sprintf("%s has %d × %d %s in the rollups", line[1], agents, used, meter), func() bool {
+				return d.one(fmt.Sprintf("SELECT CAST(sum(quantity) AS BIGINT) FROM %s WHERE customer = '%s' AND meter = '%s'", d.from("rollups"), line[1], meter)) == fmt.Sprint(agents*used)
+			})
+		}
+	}
+}
+
+func TestTheExampleAgentsSpendIsRightToTheToken(t *testing.T) {
+	binary := agent(t)
 	c := newCollector(t, "1h")
 	cmd := exec.Command(binary)
 	cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+c.grpc)
@@ -35,14 +64,7 @@ func TestTheExampleAgentsSpendIsRightToTheToken(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	db := c.database()
-	for _, line := range regexp.MustCompile(`(?m)^  (\w+) +(.*)$`).FindAllStringSubmatch(string(out), -1) {
-		for _, part := range strings.Split(line[2], ", ") {
-			meter, want, _ := strings.Cut(part, " ")
-			eventually(t, 15*time.Second, fmt.Sprintf("%s has %s %s in the rollups", line[1], want, meter), func() bool {
-				return db.one(fmt.Sprintf("SELECT CAST(sum(quantity) AS BIGINT) FROM %s WHERE customer = '%s' AND meter = '%s'", db.from("rollups"), line[1], meter)) == want
-			})
-		}
-	}
+	db.spent(1, string(out))
 	runs := fmt.Sprint(db.query("SELECT customer, feature, agent, CAST(sum(llm_calls) AS INT), CAST(sum(tool_calls) AS INT), CAST(sum(sub_agents) AS INT), any_value(status) FROM " + db.from("runs") + " GROUP BY run_id, customer, feature, agent ORDER BY customer"))
 	if runs != "[[acme refund-assistant planner 3 2 1 ok] [globex ticket-triage planner 3 2 1 ok]]" {
 		t.Errorf("runs: %s", runs)
@@ -108,14 +130,14 @@ func TestTheGatewayTakesWhatHasATokenOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := string(text)
-	api := freePort(t)
-	for from, to := range map[string]string{"0.0.0.0:4317": freePort(t), "0.0.0.0:4318": freePort(t), "0.0.0.0:8080": api, "0.0.0.0:13133": freePort(t)} {
+	api, grpc, ledger := freePort(t), freePort(t), filepath.Join(dir, "ledger")
+	for from, to := range map[string]string{"0.0.0.0:4317": grpc, "0.0.0.0:4318": freePort(t), "0.0.0.0:8080": api, "0.0.0.0:13133": freePort(t)} {
 		config = strings.ReplaceAll(config, from, to)
 	}
 	config += "  telemetry: {metrics: {level: none}}\n"
 	cmd := exec.Command(program(t), "--config", write(t, config))
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "UBX_KEY=secret", "TLS_CERT="+cert, "TLS_KEY="+key, "LEDGER="+filepath.Join(dir, "ledger"))
+	cmd.Env = append(os.Environ(), "UBX_KEY=secret", "TLS_CERT="+cert, "TLS_KEY="+key, "LEDGER="+ledger)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,4 +150,32 @@ func TestTheGatewayTakesWhatHasATokenOverTLS(t *testing.T) {
 	if code := curl("wrong"); code != "401" {
 		t.Fatalf("a wrong token is answered with %s", code)
 	}
+
+	const senders = 3
+	binary := agent(t)
+	send := func(token string) (string, error) {
+		cmd := exec.Command(binary)
+		cmd.Env = append(os.Environ(), "OTEL_EXPORTER_OTLP_ENDPOINT=https://"+grpc, "OTEL_EXPORTER_OTLP_CERTIFICATE="+cert, "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20"+token)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	said := make(chan string, senders)
+	for range senders {
+		go func() {
+			out, err := send("secret")
+			if err != nil {
+				t.Error(err, out)
+			}
+			said <- out
+		}()
+	}
+	var says string
+	for range senders {
+		says = <-said
+	}
+	if out, _ := send("wrong"); !strings.Contains(out, "Unauthenticated") {
+		t.Errorf("spans with a wrong token: %s", out)
+	}
+	of := &collector{t: t, dir: ledger}
+	of.database().spent(senders, says)
 }
