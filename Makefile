@@ -73,7 +73,7 @@ fmt: $(BIN)/gofumpt ## Format
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Lint
-	@$(BIN)/golangci-lint run --timeout 20m ./...
+	@$(BIN)/golangci-lint run --timeout 20m --allow-parallel-runners ./...
 
 .PHONY: bench
 bench: build ## Measure, as ratios to a baseline in the same run
