@@ -76,18 +76,22 @@ func putAttributes(e *Event, m pcommon.Map) {
 			m.PutStr(f.key, f.value)
 		}
 	}
-	if len(e.Flags) > 0 {
-		flags := m.PutEmptySlice(AttributeFlags)
-		flags.EnsureCapacity(len(e.Flags))
-		for _, f := range e.Flags {
-			flags.AppendEmpty().SetStr(f)
-		}
-	}
 	if len(e.Dimensions) > 0 {
 		dimensions := m.PutEmptyMap(AttributeDimensions)
 		dimensions.EnsureCapacity(len(e.Dimensions))
 		for _, d := range e.Dimensions {
 			dimensions.PutStr(d.Key, d.Value)
+		}
+	}
+	putCharges(e, m)
+}
+
+func putCharges(e *Event, m pcommon.Map) {
+	if len(e.Flags) > 0 {
+		flags := m.PutEmptySlice(AttributeFlags)
+		flags.EnsureCapacity(len(e.Flags))
+		for _, f := range e.Flags {
+			flags.AppendEmpty().SetStr(f)
 		}
 	}
 	lines := m.PutEmptySlice(AttributeLines)

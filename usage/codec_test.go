@@ -121,6 +121,24 @@ func TestEveryEncodingGivesTheEventBack(t *testing.T) {
 	})
 }
 
+func TestChargesAreChangedInPlace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := rapid.Custom(validEvent).Draw(t, "event")
+		ld := EncodeLogs([]Event{e})
+		resource, r := ld.ResourceLogs().At(0).Resource(), ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+		other := rapid.Custom(validEvent).Draw(t, "other")
+		e.Lines, e.Flags = other.Lines, other.Flags
+		EncodeCharges(&e, r)
+		var got Event
+		if err := DecodeRecord(resource, r, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(e, got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
 func TestPayloadIsWhatTheSenderSaid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := rapid.Custom(validEvent).Draw(t, "event")

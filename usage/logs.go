@@ -47,6 +47,14 @@ func EncodeRecord(e *Event, r plog.LogRecord) {
 	putAttributes(e, r.Attributes())
 }
 
+// EncodeCharges puts e's lines and flags into a log record that holds all else of e already.
+func EncodeCharges(e *Event, r plog.LogRecord) {
+	if len(e.Flags) == 0 {
+		r.Attributes().Remove(AttributeFlags)
+	}
+	putCharges(e, r.Attributes())
+}
+
 // DecodeRecord reads what EncodeRecord wrote into e, normalized. The error is ErrNotUsage for a record of something else,
 // or says which attribute can't be read. Strings are shared with the record.
 func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {

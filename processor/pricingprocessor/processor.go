@@ -148,8 +148,7 @@ func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 					p.misses.count(ctx, &e, m)
 				}
 				p.drift.compare(&e, missing)
-				clearLines(r)
-				usage.EncodeRecord(&e, r)
+				usage.EncodeCharges(&e, r)
 			}
 		}
 	}
@@ -157,9 +156,6 @@ func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	p.telemetry.UsageboxPricingForeign.Add(ctx, foreign)
 	return p.next.ConsumeLogs(ctx, ld)
 }
-
-// clearLines removes what EncodeRecord writes only when there is some.
-func clearLines(r plog.LogRecord) { r.Attributes().Remove(usage.AttributeFlags) }
 
 func (p *pricing) observe() error {
 	if err := p.telemetry.RegisterUsageboxPricingCatalogRatesCallback(func(_ context.Context, o metric.Int64Observer) error {
