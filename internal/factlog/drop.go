@@ -1,6 +1,6 @@
 package factlog
 
-import "errors"
+import "math"
 
 // Release unpins records: they may be dropped.
 func (l *Log) Release(places []Place) {
@@ -56,21 +56,30 @@ func (l *Log) Oldest() int64 {
 	return l.segments[0].created
 }
 
-// Drop removes the oldest segment if none of its records is pinned, nothing was written to it at or after a time, in Unix microseconds, and it is not
-// the one that is written to.
+// Drop removes the oldest segment if none of its records is pinned and nothing was written to it at or after a time, in Unix microseconds. The one that
+// is written to goes only when it was begun before that time.
 func (l *Log) Drop(before int64) (dropped bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.segments) < 2 {
+	if len(l.segments) == 0 {
 		return false, nil
 	}
 	s := l.segments[0]
-	if s.pins > 0 || s == l.active || l.segments[1].created >= before {
+	switch {
+	case s.pins > 0:
 		return false, nil
+	case len(l.segments) > 1 && s != l.active:
+		if l.segments[1].created >= before {
+			return false, nil
+		}
+	case l.writing || before == math.MaxInt64 || s.created+l.o.SegmentAge >= before:
+		return false, nil
+	default:
+		l.endActive()
 	}
 	if err := l.o.FS.Remove(s.path); err != nil {
 		return false, err
 	}
 	l.segments = l.segments[1:]
-	return true, errors.Join(s.r.Close())
+	return true, s.r.Close()
 }

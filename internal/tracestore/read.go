@@ -27,14 +27,24 @@ func (s *Store) Waiting(trace attribution.TraceID) (traces []attribution.TraceID
 
 // Forgot says whether a trace's facts were forgotten.
 func (s *Store) Forgot(trace attribution.TraceID) (bool, error) {
-	_, closer, err := s.db.Get(traceKey(keyForgot, trace))
+	handled, err := s.forgottenBefore(trace)
+	return handled > 0, err
+}
+
+// forgottenBefore is the offset before which the records of a trace were forgotten; 0 when it was not.
+func (s *Store) forgottenBefore(trace attribution.TraceID) (handled uint64, err error) {
+	value, closer, err := s.db.Get(traceKey(keyForgot, trace))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return true, closer.Close()
+	defer closer.Close()
+	if _, n := binary.Varint(value); n > 0 {
+		handled, _ = binary.Uvarint(value[n:])
+	}
+	return max(1, handled), nil
 }
 
 // Outgoing is events that are about to be emitted for a trace.

@@ -67,6 +67,11 @@ func (s *Store) passOverSettled() error {
 			return err
 		}
 		if e.at == 0 {
+			if e.handled, err = s.forgottenBefore(trace); err != nil {
+				return err
+			}
+		}
+		if e.handled == 0 && len(e.places) == 0 {
 			continue
 		}
 		var done []factlog.Place

@@ -36,7 +36,7 @@ const Version = 2
 //	x hour trace    it settled last in or after this hour: for retention
 //	o seq           about to be emitted: the trace, and its events
 //	w trace trace   the second links to the first
-//	d trace         its facts were forgotten; value: when
+//	d trace         its facts were forgotten; value: when, and the offset in the log before which they lay
 //	m name          version, epoch; pinned: the offset in the log after which there may be facts of open traces
 const (
 	keyPending = 'p'
@@ -57,6 +57,7 @@ type Options struct {
 	MinFreeBytes int64               // free disk space below which Append fails with ErrFull; 0 checks nothing
 	CacheBytes   int64               // block cache; 0 is 32 MiB
 	SegmentBytes int64               // of the log; 0 is 64 MiB
+	TableBytes   int64               // of the embedded store's tables in memory, and of its own log; 0 is 32 MiB
 	Retention    usage.Micros        // how long facts of a settled trace are kept; 0: until they are dropped for room
 	Synced       func(time.Duration) // told how long facts took to become durable; may be nil
 	FS           vfs.FS              // default: the operating system's
@@ -111,9 +112,12 @@ func Open(o Options) (*Store, error) {
 	if o.SegmentBytes <= 0 {
 		o.SegmentBytes = 64 << 20
 	}
+	if o.TableBytes <= 0 {
+		o.TableBytes = 32 << 20
+	}
 	s.cache = pebble.NewCache(o.CacheBytes)
 	options := &pebble.Options{
-		FS: s.fs, Cache: s.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 32 << 20, MemTableStopWritesThreshold: 4,
+		FS: s.fs, Cache: s.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: uint64(o.TableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, Logger: logger{s.logger.Sugar()},
 	}
 	for i := range options.Levels {

@@ -130,8 +130,11 @@ func (s *Store) Emit(out []Outgoing) error {
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return err
 	}
-	if n := len(out); n > 0 && out[0].seq == s.from {
-		s.from = out[n-1].seq + 1
+	for i := range out {
+		if out[i].seq != s.from {
+			break // one before it was passed over
+		}
+		s.from++
 	}
 	return nil
 }
@@ -171,7 +174,7 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 			_ = b.DeleteRange(prefix, after(prefix), nil)
 		}
 		_ = b.Delete(traceKey(keyEmitted, trace), nil)
-		_ = b.Set(traceKey(keyForgot, trace), binary.AppendVarint(nil, int64(now)), nil)
+		_ = b.Set(traceKey(keyForgot, trace), binary.AppendUvarint(binary.AppendVarint(nil, int64(now)), last.handled), nil)
 		forgotten++
 	}
 	if err := s.expireMarks(b, marksBefore, limit); err != nil {
@@ -194,7 +197,7 @@ func (s *Store) Drop(now usage.Micros, limit int64) error {
 	before := int64(now - s.retention - s.retention/2)
 	for {
 		ok, err := s.log.Drop(before)
-		if !ok && err == nil && s.DiskBytes() > limit {
+		if !ok && err == nil && s.DiskBytes() > limit && s.log.Bytes() > limit/4 {
 			ok, err = s.log.Drop(math.MaxInt64)
 		}
 		if !ok || err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// openTraceBytes is about what an open trace takes in memory.
-const openTraceBytes = 320
+// openTraceBytes is about what an open trace takes in memory, with where its facts lie.
+const openTraceBytes = 400
 
 // openTrace is a trace with facts that no settlement has looked at.
 type openTrace struct {

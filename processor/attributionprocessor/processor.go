@@ -70,13 +70,15 @@ func newAttribution(set processor.Settings, config *Config, now func() time.Time
 const (
 	maxSegment      = 64 << 20 // of the log of facts
 	segmentsAtLeast = 16       // of what max_disk holds: room is given back by segments
+	maxTable        = 32 << 20
+	tablesAtLeast   = 64
 )
 
 // open takes the directory and goes on where the last run ended: what was about to be emitted goes out first.
 func (p *attributionProcessor) open() error {
 	store, err := tracestore.Open(tracestore.Options{
 		FS: p.fs, Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger, Retention: usage.Micros(p.config.Retention.Microseconds()),
-		SegmentBytes: min(maxSegment, p.config.MaxDisk/segmentsAtLeast),
+		SegmentBytes: min(maxSegment, p.config.MaxDisk/segmentsAtLeast), TableBytes: min(maxTable, p.config.MaxDisk/tablesAtLeast),
 		Synced: func(d time.Duration) {
 			p.telemetry.UsageboxAttributionFactsSyncDuration.Record(context.Background(), d.Seconds())
 		},

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 	"go.opentelemetry.io/collector/processor/processortest"
 
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
 	"github.com/usagebox/otelcol-usagebox/processor/attributionprocessor/internal/metadata"
 	"github.com/usagebox/otelcol-usagebox/test/judge"
@@ -397,6 +398,68 @@ func TestAForgottenTraceIsKnownAsSuch(t *testing.T) {
 	last := r.sink.events[len(r.sink.events)-1]
 	if len(r.sink.events) != 2 || fmt.Sprint(last.Flags) != "["+usage.FlagLateUnmatched+"]" {
 		t.Fatalf("%d events, the last with %v", len(r.sink.events), last.Flags)
+	}
+}
+
+func TestWhatWasForgottenStaysSoAfterARestart(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Retention = 2 * time.Hour })
+	r.send(job(1, func(_, _ ptrace.Span) {}))
+	r.pass(time.Minute)
+	for range 8 {
+		r.pass(time.Hour)
+		r.restart()
+	}
+	if len(r.sink.events) != 1 {
+		t.Fatalf("%d events", len(r.sink.events))
+	}
+	if facts, err := r.p.store.Facts(attribution.TraceID{1}); err != nil || len(facts) > 0 {
+		t.Fatalf("%d facts are kept, %v", len(facts), err)
+	}
+}
+
+// Facts of the oldest settled traces make room; nothing is counted twice or lost by it.
+func TestTheDiskIsBoundedByForgettingTheOldest(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxDisk = 4 << 20 })
+	jobOf := func(i int) ptrace.Traces {
+		return job(1, func(root, call ptrace.Span) {
+			for _, s := range []ptrace.Span{root, call} {
+				s.SetTraceID(pcommon.TraceID{1, byte(i), byte(i >> 8)})
+				s.Attributes().PutStr("customer.id", strings.Repeat("customer", 20))
+			}
+		})
+	}
+	const jobs = 8000
+	const batch = 40
+	for i := 0; i < jobs; i += batch {
+		td := ptrace.NewTraces()
+		for k := range batch {
+			jobOf(i + k).ResourceSpans().MoveAndAppendTo(td.ResourceSpans())
+		}
+		for r.p.consumeTraces(t.Context(), td) != nil {
+			r.pass(time.Minute) // it is told to come again
+		}
+		if i%1000 == 0 {
+			r.pass(5 * time.Minute)
+		}
+	}
+	r.pass(5 * time.Minute)
+	if len(r.sink.events) != jobs {
+		t.Fatalf("%d events of %d", len(r.sink.events), jobs)
+	}
+	facts := func(i int) int {
+		f, err := r.p.store.Facts(attribution.TraceID{1, byte(i), byte(i >> 8)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(f)
+	}
+	if facts(0) != 0 || facts(jobs-1) != 2 {
+		t.Fatalf("of the first trace %d facts are kept, of the last %d", facts(0), facts(jobs-1))
+	}
+	r.restart()
+	r.pass(5 * time.Minute)
+	if len(r.sink.events) != jobs {
+		t.Fatalf("%d events of %d after a restart", len(r.sink.events), jobs)
 	}
 }
 
