@@ -144,6 +144,8 @@ func TestWhatWasAcknowledgedIsThereAfterAnyFaultsAndCrashes(t *testing.T) {
 				l.mu.Lock()
 				if len(l.segments) > 0 {
 					dropped = max(dropped, l.segments[0].base)
+				} else {
+					dropped = max(dropped, l.next)
 				}
 				l.mu.Unlock()
 				for p := range acked {

@@ -25,7 +25,7 @@ type machine struct {
 func (*machine) String() string { return "machine" }
 
 func (m *machine) MaybeError(op errorfs.Op) error {
-	if m.skip < 0 || op.Kind.ReadOrWrite() != errorfs.OpIsWrite || !strings.Contains(op.Path, "/facts") {
+	if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || !strings.Contains(op.Path, "/facts") || m.skip < 0 {
 		return nil
 	}
 	if m.skip--; m.skip < 0 {
