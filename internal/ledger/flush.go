@@ -33,17 +33,14 @@ func (l *Ledger) flush(ctx context.Context, s *state) error {
 	return l.measure(s)
 }
 
-// measure takes the size of the store. Pebble may hold its lock for ever when it fails.
+// measure takes the size of the store.
 func (l *Ledger) measure(s *state) error {
-	var size uint64
-	if err := s.store.guard(func() error {
-		size = s.store.db.Metrics().DiskSpaceUsage()
-		return nil
-	}); err != nil {
+	size, err := s.store.size()
+	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	s.storeBytes = int64(size)
+	s.storeBytes = size
 	l.mu.Unlock()
 	return nil
 }

@@ -24,6 +24,8 @@ type store struct {
 	write  *pebble.WriteOptions
 	failed chan struct{} // closed by fail
 
+	measuring sync.WaitGroup // of looks at the size
+
 	mu     sync.Mutex // guards what follows
 	err    error      // why it failed
 	wedged bool       // work in it was ended where it stood: it can't be closed
@@ -216,6 +218,7 @@ func (s *store) close() error {
 		defer close(done)
 		defer func() { _ = recover() }() // it is broken: nothing that it says matters
 		_ = s.db.Close()
+		s.measuring.Wait()
 	}()
 	timeout := time.NewTimer(closeWait)
 	defer timeout.Stop()
@@ -227,6 +230,21 @@ func (s *store) close() error {
 	}
 	s.cut(fencePark)
 	return nil
+}
+
+// size is the store's, in bytes. It is guarded because Pebble may hold its lock for ever when it fails. One that was given up because the store failed
+// meanwhile still uses the caches: close waits for it.
+func (s *store) size() (int64, error) {
+	var size uint64
+	s.measuring.Add(1)
+	if err := s.guard(func() error {
+		defer s.measuring.Done()
+		size = s.db.Metrics().DiskSpaceUsage()
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	return int64(size), nil
 }
 
 // commit makes b durable and closes it. After an error of it nothing is known of b; the store is over, and b is left to whatever of it
