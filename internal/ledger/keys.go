@@ -24,6 +24,7 @@ const (
 	keySealed  = 'S' // hour, first event → sealed
 	keyTotal   = 'T' // hour, rollup key → total
 	keyWaiting = 'W' // digest of the target, digest of the correction → waiting
+	keyAnnex   = 'X' // key of the annex → value
 )
 
 const (

@@ -261,8 +261,12 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 		covered++
 	}
 	var head chainHead
+	change := s.change + 1
 	if err := s.update(func(b *pebble.Batch) (err error) {
 		if err := b.Delete(hourSeqKey(keySealed, h.Hour, plan.From), nil); err != nil {
+			return err
+		}
+		if err := markChange(b, h.Hour, &flushed, change); err != nil {
 			return err
 		}
 		for _, seal := range seals {
@@ -295,7 +299,7 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	head.written = s.chain.written
-	h.flushedRecord, h.seal, s.chain = flushed, nil, head
+	h.flushedRecord, h.seal, s.chain, s.change = flushed, nil, head, change
 	h.parts = slices.Clone(h.parts[covered:])
 	s.openEvents -= plan.Events
 	s.openBytes -= plan.Bytes

@@ -136,38 +136,19 @@ func markChange(b *pebble.Batch, h usage.Hour, f *flushedRecord, change uint64) 
 	return setNumber(b, metaChange, change)
 }
 
-// HourChange is that an hour's totals have changed.
+// HourChange is that an hour's totals have changed, or that it was sealed.
 type HourChange struct {
 	Change uint64 // rises with every change of any hour
 	Hour   usage.Hour
-	Sealed bool // the hour was sealed once; what changed it later was late
+	Sealed bool  // the hour was sealed once; what changed it later was late
+	Open   int64 // its events that are not sealed
 }
 
-// Changes are the hours whose totals changed last after the change after, at most limit, in the order of those changes. An hour
+// Changes are the hours that changed last after the change after, at most limit, in the order of those changes. An hour
 // that changes again moves to the end: reading on from the last Change seen misses none.
 func (l *Ledger) Changes(after uint64, limit int) (changes []HourChange, err error) {
-	err = l.read(func(s *state) error {
-		err := s.store.scan(numberKey(keyChange, after+1), []byte{keyChange + 1}, func(key, value []byte) error {
-			if len(changes) == limit {
-				return errEnough
-			}
-			if len(key) != 9 || len(value) != 4 {
-				return corrupt("a change in the store", errors.New("it has another length"))
-			}
-			h := usage.Hour(binary.BigEndian.Uint32(value))
-			changes = append(changes, HourChange{Change: binary.BigEndian.Uint64(key[1:]), Hour: h})
-			return nil
-		})
-		if errors.Is(err, errEnough) {
-			err = nil
-		}
-		for i := range changes {
-			h, lookupErr := s.lookupHour(changes[i].Hour)
-			if lookupErr != nil {
-				return lookupErr
-			}
-			changes[i].Sealed = h.Sealed
-		}
+	err = l.View(func(v View) error {
+		changes, err = v.Changes(after, limit)
 		return err
 	})
 	return changes, err
@@ -177,18 +158,13 @@ func (l *Ledger) Changes(after uint64, limit int) (changes []HourChange, err err
 // what readers see in rollups/.
 func (l *Ledger) Totals(h usage.Hour, customer string, each func(*parquetfile.RollupRow) error) error {
 	var rows []parquetfile.RollupRow
-	err := l.read(func(s *state) error {
-		low := hourKey(keyTotal, h)
-		if customer != "" {
-			low = append(binary.AppendUvarint(low, uint64(len(customer))), customer...)
-		}
-		return s.store.scan(low, prefixEnd(low), func(key, value []byte) error {
-			row, err := decodeTotal(key, value)
-			rows = append(rows, row)
-			return err
+	if err := l.read(func(s *state) error {
+		prefix := customerTotals(h, customer)
+		return storeView{s}.scanTotals(prefix, prefixEnd(prefix), func(row *parquetfile.RollupRow) error {
+			rows = append(rows, *row)
+			return nil
 		})
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	slices.SortFunc(rows, func(a, b parquetfile.RollupRow) int { return a.Compare(&b) })
@@ -200,13 +176,11 @@ func (l *Ledger) Totals(h usage.Hour, customer string, each func(*parquetfile.Ro
 	return nil
 }
 
-// read gives f the open state, which is not closed meanwhile.
-func (l *Ledger) read(f func(*state) error) error {
-	l.readers.RLock()
-	defer l.readers.RUnlock()
-	s, err := l.current()
-	if err != nil {
-		return err
+// customerTotals is what the keys of a customer's totals begin with, of all customers' when it is empty.
+func customerTotals(h usage.Hour, customer string) []byte {
+	prefix := hourKey(keyTotal, h)
+	if customer == "" {
+		return prefix
 	}
-	return f(s)
+	return append(binary.AppendUvarint(prefix, uint64(len(customer))), customer...)
 }
