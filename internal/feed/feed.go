@@ -1,0 +1,342 @@
+package feed
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Defaults of Spec.
+const (
+	DefaultWorkers    = 8
+	DefaultRate       = 500
+	DefaultMinBackoff = time.Second
+	DefaultMaxBackoff = 5 * time.Minute
+)
+
+// Spec is a receiver and how it is treated.
+type Spec struct {
+	Name      string // type or type/name
+	Receiver  Receiver
+	Mapping   Mapping // valid
+	Customers *Customers
+	From      *usage.Hour // first hour that is sent; nil: all, or, when the ledger counted before the receiver was there, from the hour in which it came
+	Zeroes    bool        // records whose value is 0 are sent too
+
+	Workers    int           // calls at once
+	Rate       int           // calls a second
+	MinBackoff time.Duration // after the first failure
+	MaxBackoff time.Duration
+}
+
+func (s *Spec) setDefaults() {
+	if s.Customers == nil {
+		s.Customers = &Customers{}
+	}
+	if s.Workers <= 0 {
+		s.Workers = DefaultWorkers
+	}
+	if s.Rate <= 0 {
+		s.Rate = DefaultRate
+	}
+	if s.MinBackoff <= 0 {
+		s.MinBackoff = DefaultMinBackoff
+	}
+	if s.MaxBackoff < s.MinBackoff {
+		s.MaxBackoff = max(DefaultMaxBackoff, s.MinBackoff)
+	}
+}
+
+// Options say what a feed does.
+type Options struct {
+	Books     Books
+	Directory string        // of the ledger; lines go to feed/ in it
+	Writer    string        // the ledger's writer id
+	Every     time.Duration // how often open hours are sent; 0: only sealed ones
+	Interval  time.Duration // between looks at what has changed
+	Receivers []Spec
+
+	Clock    func() time.Time // default: time.Now
+	Random   func(n int64) int64
+	Instance func() string // makes the random part of ids, once for a feed
+	Logger   *zap.Logger
+
+	sabotage sabotage // of tests
+
+	// Manual leaves planning and sending to calls; nothing runs by itself.
+	Manual bool
+}
+
+func (o *Options) setDefaults() {
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Random == nil {
+		o.Random = mathrand.Int64N
+	}
+	if o.Instance == nil {
+		o.Instance = func() string {
+			var b [16]byte
+			_, _ = rand.Read(b[:]) // never fails
+			return hex.EncodeToString(b[:])
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+}
+
+// Feed makes records of a ledger's totals and brings them to receivers. Its methods may be called from any goroutine.
+type Feed struct {
+	o         Options
+	instance  string
+	receivers []*receiver
+
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// receiver is a receiver with its books.
+type receiver struct {
+	feed   *Feed
+	name   string
+	spec   Spec
+	sender *sender
+	wake   chan struct{} // to the sender
+	lines  atomic.Bool   // there may be lines to write
+
+	// planning guards what follows. It is held while records are made.
+	planning sync.Mutex
+	planned  planState
+	dirty    map[usage.Hour]usage.Micros
+	stale    bool
+}
+
+// Open begins to feed.
+func Open(o Options) (*Feed, error) {
+	o.setDefaults()
+	f := &Feed{o: o}
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	for i := range o.Receivers {
+		r, err := f.openReceiver(o.Receivers[i])
+		if err != nil {
+			return nil, fmt.Errorf("receiver %s of the billing feed: %w", o.Receivers[i].Name, err)
+		}
+		f.receivers = append(f.receivers, r)
+	}
+	if !o.Manual {
+		f.start()
+	}
+	return f, nil
+}
+
+// open finds the feed's state, or makes it.
+func (f *Feed) open() error {
+	var st feedState
+	return f.o.Books.Update(func(v ledger.View, b ledger.Batch) error {
+		found, err := getJSON(v, []byte{keyFeed}, &st)
+		if err != nil {
+			return err
+		}
+		if !found {
+			st = feedState{Version: feedVersion, Instance: f.o.Instance()}
+			setJSON(b, []byte{keyFeed}, &st)
+		}
+		if st.Version > feedVersion {
+			return fmt.Errorf("the billing feed's state has version %d, this program knows %d: use the newer program; nothing was sent", st.Version, feedVersion)
+		}
+		f.instance = st.Instance
+		return nil
+	})
+}
+
+// openReceiver finds a receiver's books, or makes them.
+func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
+	spec.setDefaults()
+	r := &receiver{feed: f, name: spec.Name, spec: spec, wake: make(chan struct{}, 1), stale: true}
+	r.lines.Store(true)
+	if err := f.o.Books.Update(func(v ledger.View, b ledger.Batch) error {
+		var st planState
+		found, err := getJSON(v, nameKey(r.name), &st)
+		if err != nil {
+			return err
+		}
+		before := st
+		if !found {
+			if st, err = r.enter(v); err != nil {
+				return err
+			}
+		}
+		if spec.From != nil && *spec.From != st.From {
+			if *spec.From < st.From {
+				st.Change = 0 // hours that were passed over are looked at again
+			}
+			st.From = *spec.From
+		}
+		st.Mappings = r.mappings(&st)
+		if !found || !reflect.DeepEqual(before, st) {
+			setJSON(b, nameKey(r.name), &st)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	r.sender = newSender(r)
+	return r, nil
+}
+
+// enter makes the books of a receiver that was not there before.
+func (r *receiver) enter(v ledger.View) (st planState, err error) {
+	number := uint16(1)
+	if err := scanPrefix(v, []byte{keyReceiver}, func(key, value []byte) error {
+		var other planState
+		err := readJSON(key, value, &other)
+		number = max(number, other.Number+1)
+		return err
+	}); err != nil {
+		return st, err
+	}
+	st = planState{Number: number, Next: 1}
+	changes, err := v.Changes(0, 1)
+	if err != nil || len(changes) == 0 || r.spec.From != nil {
+		return st, err
+	}
+	st.From = r.feed.now().Hour()
+	r.feed.o.Logger.Warn("a receiver of the billing feed is new and the ledger has counted before: it is sent hours from the present one on. Set its `from`, or use feed replay, to send earlier ones",
+		zap.String("receiver", r.name), zap.String("from", hourText(st.From)))
+	return st, nil
+}
+
+// mappings are a receiver's, with the present one for the hours of which no record has been made.
+func (r *receiver) mappings(st *planState) []epoch {
+	last := len(st.Mappings) - 1
+	switch {
+	case last >= 0 && reflect.DeepEqual(st.Mappings[last].Mapping, r.spec.Mapping):
+		return st.Mappings
+	case last < 0 || st.Planned == 0 || r.feed.o.sabotage == newMappingForAll:
+		return []epoch{{Mapping: r.spec.Mapping}}
+	}
+	from := max(st.LastHour+1, r.feed.now().Hour())
+	kept := slices.Clone(st.Mappings)
+	if kept[last].From >= from {
+		kept = kept[:last]
+	}
+	r.feed.o.Logger.Info("the mapping of a receiver of the billing feed has changed: hours before keep the one that they were sent by",
+		zap.String("receiver", r.name), zap.String("from", hourText(from)))
+	return append(kept, epoch{From: from, Mapping: r.spec.Mapping})
+}
+
+func (f *Feed) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	f.stop = stop
+	for _, r := range f.receivers {
+		f.work.Add(2)
+		go func() {
+			defer f.work.Done()
+			r.planLoop(ctx)
+		}()
+		go func() {
+			defer f.work.Done()
+			r.sender.run(ctx)
+		}()
+	}
+}
+
+// Close ends the feed: calls under way get a moment to come back. What was not sent is sent after the next Open.
+func (f *Feed) Close() error {
+	if f.stop != nil {
+		f.stop()
+	}
+	f.work.Wait()
+	var err error
+	for _, r := range f.receivers {
+		if c, ok := r.spec.Receiver.(interface{ Close() error }); ok {
+			err = errors.Join(err, c.Close())
+		}
+	}
+	return err
+}
+
+func (r *receiver) planLoop(ctx context.Context) {
+	ticker := time.NewTicker(r.feed.o.Interval)
+	defer ticker.Stop()
+	var asked time.Time
+	for {
+		if err := r.planNow(ctx); err != nil && ctx.Err() == nil {
+			r.feed.failed("records of the billing feed could not be made; totals are kept, they are tried again", r.name, err)
+		}
+		if now := r.feed.o.Clock(); now.Sub(asked) >= askEvery {
+			asked = now
+			if err := r.sender.ask(ctx); err != nil && ctx.Err() == nil {
+				r.feed.failed("a receiver of the billing feed could not be asked about uncertain records; they wait", r.name, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *receiver) planNow(ctx context.Context) error {
+	r.planning.Lock()
+	defer r.planning.Unlock()
+	return r.plan(ctx)
+}
+
+// queued tells the sender that there are records.
+func (r *receiver) queued(records int) {
+	if records == 0 {
+		return
+	}
+	r.lines.Store(true)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Feed) failed(what, receiver string, err error) {
+	f.o.Logger.Error(what, zap.String("receiver", receiver), zap.Error(err))
+}
+
+func (f *Feed) now() usage.Micros { return max(0, usage.MicrosOf(f.o.Clock())) }
+
+func (f *Feed) random(n int64) int64 { return f.o.Random(n) }
+
+// folder is where a receiver's lines are.
+func (f *Feed) folder(receiver string) string {
+	return filepath.Join(f.o.Directory, "feed", filepath.FromSlash(receiver))
+}
+
+func (f *Feed) receiver(name string) (*receiver, error) {
+	for _, r := range f.receivers {
+		if r.name == name {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("the billing feed has no receiver %q", name)
+}
