@@ -93,6 +93,7 @@ type attempt struct {
 	Calls  int    `json:"calls"`
 	Maybe  string `json:"maybe,omitempty"` // RFC 3339: the first call after which the receiver may have it
 	Error  string `json:"error,omitempty"`
+	Alone  bool   `json:"alone,omitempty"`  // it goes in a call of its own
 	Logged bool   `json:"logged,omitempty"` // it has its line in feed/
 }
 

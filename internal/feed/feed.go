@@ -120,7 +120,9 @@ type receiver struct {
 	spec   Spec
 	sender *sender
 	wake   chan struct{} // to the sender
-	lines  atomic.Bool   // there may be lines to write
+	number uint16
+	lines  atomic.Bool // there may be lines to write
+	shown  atomic.Pointer[shown]
 
 	// planning guards what follows. It is held while records are made.
 	planning sync.Mutex
@@ -203,6 +205,7 @@ func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
 	if err := r.load(); err != nil {
 		return nil, err
 	}
+	r.number = r.planned.Number
 	r.sender = newSender(r)
 	return r, nil
 }
@@ -247,6 +250,14 @@ func (r *receiver) mappings(st *planState) []epoch {
 		zap.String("receiver", r.name), zap.String("from", hourText(from)))
 	return append(kept, epoch{From: from, Mapping: r.spec.Mapping})
 }
+
+// shown is what others see of a receiver's plan.
+type shown struct {
+	planState
+	hours int // that wait
+}
+
+func (r *receiver) show() { r.shown.Store(&shown{r.planned, len(r.dirty)}) }
 
 func (f *Feed) start() {
 	ctx, stop := context.WithCancel(context.Background())

@@ -39,7 +39,7 @@ func (f *Feed) Letters(sel Selection, each func(*Letter) error) error {
 }
 
 func (r *receiver) letters(v ledger.View, sel Selection, each func(number uint64, l *Letter) error) error {
-	return scanPrefix(v, receiverKey(keyLetter, r.planned.Number), func(key, value []byte) error {
+	return scanPrefix(v, receiverKey(keyLetter, r.number), func(key, value []byte) error {
 		var l Letter
 		if err := readJSON(key, value, &l); err != nil {
 			return err

@@ -178,6 +178,7 @@ func (s *sender) finish(b ledger.Batch, d *delivery, o Outcome, now time.Time) {
 		a := d.attempt
 		a.Calls++
 		a.Error = errorText(o.Err)
+		a.Alone = a.Alone || o.Alone
 		if o.Fate == Unknown && a.Maybe == "" {
 			a.Maybe = formatTime(d.begun)
 		}

@@ -99,6 +99,7 @@ func (r *receiver) seeChanges() error {
 		}
 		r.planned = next
 		maps.Copy(r.dirty, news)
+		r.show()
 		if seen < changesAtOnce {
 			return nil
 		}
@@ -142,9 +143,11 @@ func (r *receiver) planHour(h usage.Hour) error {
 			return err
 		}
 		r.planned = p.next
+		r.show()
 		r.queued(p.made)
 	}
 	delete(r.dirty, h)
+	r.show()
 	return nil
 }
 
@@ -158,6 +161,7 @@ type hourPlan struct {
 	batch    ledger.Batch
 	next     planState
 	made     int
+	each     func(*Record) error // told of every record; may be nil
 
 	converters []converter
 }
@@ -323,6 +327,9 @@ func (p *hourPlan) makeRecord(g *group) error {
 	p.next.Next++
 	p.next.Planned++
 	p.made++
+	if p.each != nil {
+		return p.each(&r)
+	}
 	return nil
 }
 
@@ -387,5 +394,6 @@ func (r *receiver) load() error {
 		return err
 	}
 	r.planned, r.dirty, r.stale = planned, dirty, false
+	r.show()
 	return nil
 }

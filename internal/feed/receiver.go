@@ -45,6 +45,7 @@ type Outcome struct {
 	Err    error         // what the receiver said, without secrets; nil when delivered
 	Wait   time.Duration // what the receiver asks to wait before the next call, 0 when it doesn't
 	All    bool          // it would be the same for any record: the receiver can't be reached, is overloaded, refuses the key
+	Alone  bool          // of NotTaken: the call was refused for one of its records, it isn't known which; each is to go in a call of its own
 }
 
 // Fates is the same outcome for n records.

@@ -52,7 +52,7 @@ type sender struct {
 
 func newSender(r *receiver) *sender {
 	return &sender{
-		receiver: r, number: r.planned.Number, limits: r.spec.Receiver.Limits(), stale: true, lanes: map[uint16]*lane{},
+		receiver: r, number: r.number, limits: r.spec.Receiver.Limits(), stale: true, lanes: map[uint16]*lane{},
 		limiter: rate.NewLimiter(rate.Limit(r.spec.Rate), max(1, r.spec.Rate/10)),
 		log:     lineLog{dir: r.feed.folder(r.name), writer: r.feed.o.Writer},
 	}
@@ -152,6 +152,8 @@ func (s *sender) settleLanes(r result, now time.Time) {
 			}
 		case o.All:
 			l.until = s.until
+		case o.Alone:
+			l.until = now.Add(time.Millisecond)
 		default:
 			l.failures++
 			l.until = now.Add(s.backoff(l.failures, o.Wait))
@@ -259,12 +261,12 @@ func (s *sender) form(b ledger.Batch, picked []*delivery, now time.Time) (calls 
 			s.letter(b, d, StateDead, d.refused, d.detail, now)
 			continue
 		}
-		if len(c) == s.limits.Batch {
+		if len(c) == s.limits.Batch || len(c) > 0 && (d.attempt.Alone || c[0].attempt.Alone) {
 			calls = append(calls, c)
-			full := c[len(c)-1].lane
+			last := c[len(c)-1].lane
 			c = nil
-			if full == d.lane {
-				split = int(full)
+			if last == d.lane {
+				split = int(last)
 				continue
 			}
 		}

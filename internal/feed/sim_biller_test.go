@@ -73,7 +73,7 @@ func (b *simBiller) Send(_ context.Context, records []*Record) []Outcome {
 	}
 	lie := -1
 	if b.lying {
-		lie = b.random.IntN(12)
+		lie = b.random.IntN(13)
 	}
 	switch lie {
 	case 0: // too many calls
@@ -85,6 +85,10 @@ func (b *simBiller) Send(_ context.Context, records []*Record) []Outcome {
 			b.away = b.clock.Add(7 * 24 * time.Hour)
 		}
 		return Fates(len(records), Outcome{Fate: NotTaken, All: true, Err: errAway})
+	case 7: // one is wrong, it doesn't say which
+		if len(records) > 1 {
+			return Fates(len(records), Outcome{Fate: NotTaken, Alone: true, Err: errors.New("400")})
+		}
 	case 3: // no outcome for some
 		return nil
 	}

@@ -335,6 +335,14 @@ func (s *sim) check() error {
 		if err := s.checkBilled(r, b, lines); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
+		if err := s.feed.Reconcile(context.Background(), Reconciliation{Receiver: r.name, To: usage.MicrosOf(s.clock).Hour() + 1, Ask: true}, func(c *Comparison) error {
+			if !c.Equal {
+				return fmt.Errorf("reconcile says of what is right: %+v", c)
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
 	}
 	return nil
 }

@@ -39,15 +39,13 @@ func (f *Feed) StatusNow(whole bool) (all []Status, err error) {
 }
 
 func (r *receiver) status() Status {
-	r.planning.Lock()
-	planned, hours := r.planned, len(r.dirty)
-	r.planning.Unlock()
+	planned := r.shown.Load()
 	s := r.sender
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{
 		Receiver: r.name, Made: planned.Planned, Zero: planned.Zero, Delivered: s.counts.Delivered, Dead: s.counts.Dead, Uncertain: s.counts.Uncertain,
-		Retries: s.counts.Retries, Hours: hours, Pending: planned.Planned - planned.Zero + s.counts.Requeued - s.counts.Delivered - s.counts.Letters,
+		Retries: s.counts.Retries, Hours: planned.hours, Pending: planned.Planned - planned.Zero + s.counts.Requeued - s.counts.Delivered - s.counts.Letters,
 	}
 	if planned.From > 0 {
 		st.From = hourText(planned.From)
@@ -64,7 +62,7 @@ func (r *receiver) status() Status {
 func (r *receiver) lookThrough(st *Status) error {
 	return r.feed.o.Books.View(func(v ledger.View) error {
 		var oldest time.Time
-		if err := scanPrefix(v, receiverKey(keyOutbox, r.planned.Number), func(key, value []byte) error {
+		if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
 			var record Record
 			if err := readJSON(key, value, &record); err != nil {
 				return err
@@ -80,7 +78,7 @@ func (r *receiver) lookThrough(st *Status) error {
 			st.Oldest = formatTime(oldest)
 			st.LagS = int64(max(0, r.feed.o.Clock().Sub(oldest)) / time.Second)
 		}
-		return scanPrefix(v, receiverKey(keyCarry, r.planned.Number), func([]byte, []byte) error {
+		return scanPrefix(v, receiverKey(keyCarry, r.number), func([]byte, []byte) error {
 			st.Carried++
 			return nil
 		})
