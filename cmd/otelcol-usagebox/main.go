@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/httpprovider"
 	"go.opentelemetry.io/collector/confmap/provider/httpsprovider"
 	"go.opentelemetry.io/collector/confmap/provider/yamlprovider"
+	"go.opentelemetry.io/collector/featuregate"
 	"go.opentelemetry.io/collector/otelcol"
 )
 
@@ -23,7 +24,14 @@ var defaultConfig string
 
 const version = "0.1.0"
 
+// componentHealth makes health_check answer with the state of the components, a catalogue or disk that can't be used included.
+const componentHealth = "extension.healthcheck.useComponentStatus"
+
 func main() {
+	if err := featuregate.GlobalRegistry().Set(componentHealth, true); err != nil {
+		fmt.Fprintln(os.Stderr, "error: "+err.Error())
+		os.Exit(1)
+	}
 	cmd := newCommand(bannerFor(os.Args[1:]))
 	cmd.SetArgs(withDefaultConfig(cmd, os.Args[1:]))
 	if err := cmd.Execute(); err != nil {

@@ -22,7 +22,7 @@ func Decode(file string, text []byte) (*Document, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, Problems{{Position{File: file}, "is empty: a catalogue begins with catalog: 1"}}
 		}
-		return nil, Problems{{syntaxPosition(file, err), strings.TrimPrefix(err.Error(), "yaml: ")}}
+		return nil, Problems{syntaxProblem(file, err)}
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
@@ -35,13 +35,22 @@ func Decode(file string, text []byte) (*Document, error) {
 	return doc, nil
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+var (
+	yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+	// ofParser are errors in which the YAML package counts lines from 0; in others it counts them from 1.
+	ofParser = regexp.MustCompile(`did not find expected (<|node content|'-' indicator|key|',')`)
+)
 
-func syntaxPosition(file string, err error) Position {
-	p := Position{File: file}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+// syntaxProblem is what is no YAML. The package tells no column, and of what is not closed the line in which it begins.
+func syntaxProblem(file string, err error) Problem {
+	text := err.Error()
+	p := Problem{Position: Position{File: file}, Message: "is no YAML: " + strings.TrimPrefix(text, "yaml: ")}
+	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		p.Line, _ = strconv.Atoi(m[1])
-		p.Column = 1
+		if ofParser.MatchString(text) {
+			p.Line++
+		}
+		p.Message = "is no YAML: " + text[len(m[0]):]
 	}
 	return p
 }

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -148,62 +146,6 @@ func (c *Catalog) Document() *Document { return c.doc }
 
 // Rates are all rates, those of the catalogue itself first.
 func (c *Catalog) Rates() []*Rate { return c.rates }
-
-// Canonical is the catalogue as one JSON file, packed with gzip, whose version is the same.
-func (c *Catalog) Canonical() ([]byte, error) {
-	text, err := json.Marshal(c.doc)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-// Keep writes the catalogue into a folder as VERSION.json.gz, unless it is there. The file is durable when Keep returns.
-func (c *Catalog) Keep(dir string) error {
-	path := filepath.Join(dir, c.Version+".json.gz")
-	if kept, err := Load(path); err == nil && kept.Version == c.Version {
-		return nil
-	}
-	text, err := c.Canonical()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".catalog-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncFolder(dir)
-}
-
-func syncFolder(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a folder can't be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 var builtin struct {
 	once sync.Once

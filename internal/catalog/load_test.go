@@ -129,7 +129,7 @@ var wrong = []struct {
 	{"catalog: 1\nmodels: [{model: a, aliases: [x]}, {model: b, aliases: [x]}]", "already a name of a model", false},
 	{"catalog: 1\ncustomers: [{customer: a, plan: x}, {customer: a, plan: y}]", "at the same time", false},
 	{"catalog: 1\n---\ncatalog: 1", "another document", false},
-	{"catalog: [", "a.yaml:1", false},
+	{"catalog: [", "a.yaml:2", false},
 	{"", "is empty", false},
 }
 

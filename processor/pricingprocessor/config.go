@@ -13,7 +13,7 @@ type Config struct {
 	// Catalog is the file or folder of rates. Empty: the built-in catalogue alone.
 	Catalog string `mapstructure:"catalog"`
 
-	// Directory is where every version of the catalogue that priced something is kept, by its hash.
+	// Directory is where every version of the catalogue that priced something is kept, by its hash, and which one is in force.
 	Directory string `mapstructure:"directory"`
 
 	// ReloadInterval is how often the catalogue is looked at; a change takes force once two looks saw the same. 100ms to 1h.

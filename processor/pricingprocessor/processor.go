@@ -50,15 +50,21 @@ func ticker(d time.Duration) (<-chan time.Time, func()) {
 	return t.C, t.Stop
 }
 
-// Start loads the catalogue: a broken one is an error, for no other is in force yet.
-func (p *pricing) Start(_ context.Context, host component.Host) error {
+// Start loads the catalogue. One that can't be used is an error, unless another one from the same path was in force before: that stays so.
+func (p *pricing) Start(ctx context.Context, host component.Host) error {
 	p.watch = &watch{path: p.config.Catalog}
-	c, err := p.watch.open()
-	if err != nil {
-		return fmt.Errorf("the catalogue can't be used: %w", err)
+	c, broken := p.watch.open()
+	if broken != nil {
+		var err error
+		if c, err = catalog.Recall(p.config.Directory, p.config.Catalog); err != nil {
+			return fmt.Errorf("the catalogue can't be used, and there was none before it: %w", broken)
+		}
 	}
 	if err := p.enforce(c); err != nil {
 		return err
+	}
+	if broken != nil {
+		p.keepsTheOld(ctx, host, broken)
 	}
 	if err := p.observe(); err != nil {
 		return err
@@ -83,6 +89,11 @@ func (p *pricing) Shutdown(context.Context) error {
 func (p *pricing) enforce(c *catalog.Catalog) error {
 	if err := c.Keep(p.config.Directory); err != nil {
 		return fmt.Errorf("the catalogue's version %s can't be kept in %s: %w", c.Version, p.config.Directory, err)
+	}
+	if p.config.Catalog != "" {
+		if err := c.Remember(p.config.Directory, p.config.Catalog); err != nil {
+			return fmt.Errorf("that the catalogue's version %s is in force can't be noted in %s: %w", c.Version, p.config.Directory, err)
+		}
 	}
 	p.current.Store(c)
 	p.logger.Info("Catalogue in force", zap.String("version", c.Version), zap.Int("rates", len(c.Rates())))
@@ -115,15 +126,20 @@ func (p *pricing) look(ctx context.Context, host component.Host) {
 	}
 	switch {
 	case err != nil:
-		p.stale.Store(true)
-		p.telemetry.UsageboxPricingReloadFailures.Add(ctx, 1)
-		p.logger.Error("The changed catalogue can't be used: the one before it stays in force", zap.String("catalog", p.config.Catalog),
-			zap.String("version", p.current.Load().Version), zap.Error(err))
-		componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
+		p.keepsTheOld(ctx, host, err)
 	case changed && p.stale.Swap(false):
 		p.logger.Info("The catalogue can be used again", zap.String("version", p.current.Load().Version))
 		componentstatus.ReportStatus(host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
+}
+
+// keepsTheOld tells everyone that what is in force isn't what is in the catalogue's files.
+func (p *pricing) keepsTheOld(ctx context.Context, host component.Host, err error) {
+	p.stale.Store(true)
+	p.telemetry.UsageboxPricingReloadFailures.Add(ctx, 1)
+	p.logger.Error("The catalogue can't be used: the one before it stays in force", zap.String("catalog", p.config.Catalog),
+		zap.String("version", p.current.Load().Version), zap.Error(err))
+	componentstatus.ReportStatus(host, componentstatus.NewRecoverableErrorEvent(err))
 }
 
 func (*pricing) Capabilities() consumer.Capabilities { return consumer.Capabilities{MutatesData: true} }

@@ -54,12 +54,18 @@ type bench struct {
 
 func start(t *testing.T, path string) *bench {
 	t.Helper()
+	return startIn(t, path, filepath.Join(t.TempDir(), "catalogs"))
+}
+
+// startIn starts a processor that keeps its versions in dir.
+func startIn(t *testing.T, path, dir string) *bench {
+	t.Helper()
 	b := &bench{t: t, sink: &consumertest.LogsSink{}, tel: componenttest.NewTelemetry()}
 	b.host = &statusHost{componenttest.NewNopHost(), make(chan componentstatus.Status, 16)}
 	telemetry, err := metadata.NewTelemetryBuilder(b.tel.NewTelemetrySettings())
 	require.NoError(t, err)
 	cfg := createDefaultConfig().(*Config)
-	cfg.Catalog, cfg.Directory, cfg.MetricSeries = path, filepath.Join(t.TempDir(), "catalogs"), 4
+	cfg.Catalog, cfg.Directory, cfg.MetricSeries = path, dir, 4
 	b.pricing = newPricing(cfg, b.sink, b.tel.NewTelemetrySettings().Logger, telemetry)
 	b.ticks = func(time.Duration) (<-chan time.Time, func()) { return nil, func() {} }
 	require.NoError(t, b.Start(t.Context(), b.host))
@@ -248,6 +254,29 @@ func TestEveryVersionIsKeptAndPricesTheSame(t *testing.T) {
 		c.Price(&e, nil)
 		require.Equal(t, charge, e.Lines[0].Cost)
 	}
+}
+
+func TestBrokenCatalogueAtAStartLeavesTheLastOneInForce(t *testing.T) {
+	path, dir := file(t, dollar), t.TempDir()
+	other := startIn(t, file(t, dollar+"  - {book: price, markup: 3}\n"), dir)
+	b := startIn(t, path, dir)
+	write(t, path, twoDollars)
+	b.looks(2)
+	write(t, path, "catalog: 7\n")
+	require.NoError(t, other.enforce(other.current.Load()), "of another path")
+	for range 2 {
+		b = startIn(t, path, dir)
+		require.Equal(t, "2", b.cost())
+		require.EqualValues(t, 1, b.metric("usagebox_pricing_catalog_stale"))
+		require.EqualValues(t, 1, b.metric("usagebox_pricing_reload_failures"))
+		require.Equal(t, componentstatus.StatusRecoverableError, <-b.host.reported)
+		b.looks(3)
+		require.Empty(t, b.host.reported)
+	}
+	write(t, path, dollar)
+	b.looks(2)
+	require.Equal(t, "1", b.cost())
+	require.Equal(t, componentstatus.StatusOK, <-b.host.reported)
 }
 
 func TestBrokenCatalogueAtTheStartIsAnError(t *testing.T) {

@@ -82,7 +82,8 @@ service:
     logs: {receivers: [usage, spanusage], processors: [dedupe, pricing], exporters: [usage]}
 `
 
-func newCollector(t *testing.T, sealAfter string) *collector {
+// newCollector starts the program with the template's configuration, in which old and new texts of replace take turns.
+func newCollector(t *testing.T, sealAfter string, replace ...string) *collector {
 	t.Helper()
 	c := &collector{t: t, dir: filepath.Join(t.TempDir(), "usage"), log: &bytes.Buffer{}}
 	for _, to := range []*string{&c.grpc, &c.http, &c.api, &c.metrics} {
@@ -91,6 +92,7 @@ func newCollector(t *testing.T, sealAfter string) *collector {
 	_, port, _ := net.SplitHostPort(c.metrics)
 	c.config = filepath.Join(t.TempDir(), "config.yaml")
 	text := fmt.Sprintf(configTemplate, c.dir, c.grpc, c.http, c.api, port, sealAfter)
+	text = strings.NewReplacer(replace...).Replace(text)
 	if err := os.WriteFile(c.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
