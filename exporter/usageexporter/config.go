@@ -50,6 +50,9 @@ type Config struct {
 	// CacheBytes bounds the memory for blocks of the store, in bytes: at least 1 MiB.
 	CacheBytes int64 `mapstructure:"cache_bytes"`
 
+	// Feed sends what the ledger counts to billers.
+	Feed FeedConfig `mapstructure:"feed"`
+
 	_ struct{} // fields are set by name
 }
 
@@ -104,5 +107,5 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s is %d: it takes a number of bytes, at least %d", n.field, n.value, n.low)
 		}
 	}
-	return nil
+	return nil // Feed is validated by itself
 }

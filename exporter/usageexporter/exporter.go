@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/plog"
-	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadata"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
@@ -19,9 +18,10 @@ import (
 // usageExporter turns log records into events, hands them to the ledger and turns its verdicts into errors.
 type usageExporter struct {
 	config    *Config
-	logger    *zap.Logger
+	set       component.TelemetrySettings
 	telemetry *metadata.TelemetryBuilder
 	ledger    *ledger.Ledger // nil before start and after shutdown
+	feed      *billingFeed   // nil without receivers
 }
 
 func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, error) {
@@ -29,10 +29,10 @@ func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, er
 	if err != nil {
 		return nil, err
 	}
-	return &usageExporter{config: config, logger: set.Logger, telemetry: telemetry}, nil
+	return &usageExporter{config: config, set: set.TelemetrySettings, telemetry: telemetry}, nil
 }
 
-func (e *usageExporter) start(_ context.Context, _ component.Host) error {
+func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 	l, err := ledger.Open(ledger.Options{
 		Directory:      e.config.Directory,
 		WriterID:       e.config.WriterID,
@@ -45,13 +45,16 @@ func (e *usageExporter) start(_ context.Context, _ component.Host) error {
 
 		MinFreeBytes: e.config.MinFreeBytes,
 		CacheBytes:   e.config.CacheBytes,
-		Logger:       e.logger,
+		Logger:       e.set.Logger,
 		Observer:     observer{e.telemetry},
 	})
 	if err != nil {
 		return err
 	}
 	if err := registerGauges(e.telemetry, l); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	if e.feed, err = startFeed(ctx, host, e.config, e.set, e.telemetry, l); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	e.ledger = l
@@ -65,7 +68,7 @@ func (e *usageExporter) shutdown(context.Context) error {
 	}
 	l := e.ledger
 	e.ledger = nil
-	return l.Close()
+	return errors.Join(e.feed.close(), l.Close())
 }
 
 // consume answers nil when every event is durable. A permanent error that holds a *usage.RejectedError names those that

@@ -4,14 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/configkeys"
 )
 
 // Config of the usage receiver.
@@ -45,34 +45,7 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := conf.Unmarshal(c); err != nil {
 		return err
 	}
-	known := keys(reflect.TypeFor[Config](), nil)
-	slices.Sort(known)
-	var unknown []string
-	for key := range conf.ToStringMap() {
-		if !slices.Contains(known, key) {
-			unknown = append(unknown, key)
-		}
-	}
-	if len(unknown) > 0 {
-		slices.Sort(unknown)
-		return fmt.Errorf("has invalid keys: %s; the keys are %s", strings.Join(unknown, ", "), strings.Join(known, ", "))
-	}
-	return nil
-}
-
-// keys adds the names that a configuration's fields have.
-func keys(of reflect.Type, to []string) []string {
-	for field := range of.Fields() {
-		name, options, _ := strings.Cut(field.Tag.Get(confmap.MapstructureTag), ",")
-		switch {
-		case !field.IsExported():
-		case strings.Contains(options, "squash"):
-			to = keys(field.Type, to)
-		case name != "" && name != "-":
-			to = append(to, name)
-		}
-	}
-	return to
+	return configkeys.Check[Config](conf)
 }
 
 // Validate names every field that is wrong, and what it accepts.

@@ -28,6 +28,16 @@ type TelemetryBuilder struct {
 	meter                             metric.Meter
 	mu                                sync.Mutex
 	registrations                     []metric.Registration
+	UsageboxFeedDead                  metric.Int64ObservableGauge
+	UsageboxFeedDelivered             metric.Int64ObservableCounter
+	UsageboxFeedDown                  metric.Int64ObservableGauge
+	UsageboxFeedLag                   metric.Int64ObservableGauge
+	UsageboxFeedMade                  metric.Int64ObservableCounter
+	UsageboxFeedPending               metric.Int64ObservableGauge
+	UsageboxFeedRetries               metric.Int64ObservableCounter
+	UsageboxFeedUncertain             metric.Int64ObservableGauge
+	UsageboxFeedUnnamedErrors         metric.Int64Counter
+	UsageboxFeedWaitingHours          metric.Int64ObservableGauge
 	UsageboxLedgerAccepted            metric.Int64Counter
 	UsageboxLedgerChainRecords        metric.Int64ObservableGauge
 	UsageboxLedgerDuplicates          metric.Int64Counter
@@ -60,6 +70,141 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterUsageboxFeedDeadCallback sets callback for observable UsageboxFeedDead metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedDeadCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedDead, obs: o})
+		return nil
+	}, builder.UsageboxFeedDead)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedDeliveredCallback sets callback for observable UsageboxFeedDelivered metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedDeliveredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedDelivered, obs: o})
+		return nil
+	}, builder.UsageboxFeedDelivered)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedDownCallback sets callback for observable UsageboxFeedDown metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedDownCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedDown, obs: o})
+		return nil
+	}, builder.UsageboxFeedDown)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedLagCallback sets callback for observable UsageboxFeedLag metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedLagCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedLag, obs: o})
+		return nil
+	}, builder.UsageboxFeedLag)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedMadeCallback sets callback for observable UsageboxFeedMade metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedMadeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedMade, obs: o})
+		return nil
+	}, builder.UsageboxFeedMade)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedPendingCallback sets callback for observable UsageboxFeedPending metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedPendingCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedPending, obs: o})
+		return nil
+	}, builder.UsageboxFeedPending)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedRetriesCallback sets callback for observable UsageboxFeedRetries metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedRetriesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedRetries, obs: o})
+		return nil
+	}, builder.UsageboxFeedRetries)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedUncertainCallback sets callback for observable UsageboxFeedUncertain metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedUncertainCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedUncertain, obs: o})
+		return nil
+	}, builder.UsageboxFeedUncertain)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxFeedWaitingHoursCallback sets callback for observable UsageboxFeedWaitingHours metric.
+func (builder *TelemetryBuilder) RegisterUsageboxFeedWaitingHoursCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxFeedWaitingHours, obs: o})
+		return nil
+	}, builder.UsageboxFeedWaitingHours)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterUsageboxLedgerChainRecordsCallback sets callback for observable UsageboxLedgerChainRecords metric.
@@ -195,6 +340,66 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.UsageboxFeedDead, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_dead",
+		metric.WithDescription("Records of the billing feed that their receiver refuses, until someone retries them. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedDelivered, err = builder.meter.Int64ObservableCounter(
+		"otelcol_usagebox_feed_delivered",
+		metric.WithDescription("Records of the billing feed that were delivered by a call. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedDown, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_down",
+		metric.WithDescription("1 while a receiver of the billing feed can't be called, because calls failed. [Alpha]"),
+		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedLag, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_lag",
+		metric.WithDescription("Age of the oldest record of the billing feed that is seen waiting. [Alpha]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedMade, err = builder.meter.Int64ObservableCounter(
+		"otelcol_usagebox_feed_made",
+		metric.WithDescription("Records of the billing feed that were made. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedPending, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_pending",
+		metric.WithDescription("Records of the billing feed that are not delivered, dead or uncertain. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedRetries, err = builder.meter.Int64ObservableCounter(
+		"otelcol_usagebox_feed_retries",
+		metric.WithDescription("Records of the billing feed in calls that failed and are made again. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedUncertain, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_uncertain",
+		metric.WithDescription("Records of the billing feed that their receiver may have, and whose ids it has forgotten. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedUnnamedErrors, err = builder.meter.Int64Counter(
+		"otelcol_usagebox_feed_unnamed_errors",
+		metric.WithDescription("Records that a receiver refused after it had taken them, and did not name. [Alpha]"),
+		metric.WithUnit("{record}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxFeedWaitingHours, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_feed_waiting_hours",
+		metric.WithDescription("Hours that changed and of which the billing feed has not made records yet. [Alpha]"),
+		metric.WithUnit("{hour}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.UsageboxLedgerAccepted, err = builder.meter.Int64Counter(
 		"otelcol_usagebox_ledger_accepted",
 		metric.WithDescription("Events that are new and durable. [Alpha]"),
