@@ -9,19 +9,49 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// exchangeHour builds the hour's folders anew, with the sealed part in the place of those that it covers, and exchanges them for
-// those that are there. What was there is in the stage then.
+// replacement is one part of an hour that takes the place of others.
+type replacement struct {
+	hour   usage.Hour
+	name   string
+	covers []string
+	events int64 // that it has
+
+	order [len(trees)]int // of the trees in which it takes their place
+	write func(files [len(trees)]*countingFile) (parquetfile.Totals, error)
+}
+
+// eventsFirst is the order of a part that is made of what is in the store; eventsLast that of one made of the events files that it replaces.
+var (
+	eventsFirst = [len(trees)]int{0, 1, 2}
+	eventsLast  = [len(trees)]int{2, 1, 0}
+)
+
+// exchangeHour puts the part that is planned in the place of those that it covers.
 func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 	seal := h.seal
+	record := l.chainRecord(h.Hour, seal)
+	return record, l.exchange(record, &replacement{
+		hour: h.Hour, name: seal.Name, covers: seal.Covers, events: seal.Events, order: eventsFirst,
+		write: func(files [len(trees)]*countingFile) (parquetfile.Totals, error) {
+			made, err := l.writeContents(s, h.Hour, seal.From, seal.To, seal.Dimensions, files)
+			return made.totals, err
+		},
+	})
+}
+
+// exchange builds the hour's folders anew, with the new part in the place of those that it covers, exchanges them for those that are there, and fills
+// in the record. What was there is in the stage then.
+func (l *Ledger) exchange(record *ChainRecord, x *replacement) error {
 	var files [len(trees)]*countingFile
 	var live [len(trees)]bool // an earlier attempt has exchanged this one
 	for i, tree := range trees {
 		var err error
-		if live[i], err = l.paths.exists(l.paths.part(tree, h.Hour, seal.Name)); err != nil {
-			return nil, err
+		if live[i], err = l.paths.exists(l.paths.part(tree, x.hour, x.name)); err != nil {
+			return err
 		}
 		if live[i] {
 			files[i] = l.countingFile(nil)
@@ -29,64 +59,64 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 		}
 		stage := l.paths.staged(tree)
 		if err := l.o.FS.RemoveAll(stage); err != nil {
-			return nil, err
+			return err
 		}
 		if err := l.o.FS.MkdirAll(stage, 0o755); err != nil {
-			return nil, err
+			return err
 		}
-		file, err := l.o.FS.Create(l.paths.join(stage, seal.Name+extension), vfs.WriteCategoryUnspecified)
+		file, err := l.o.FS.Create(l.paths.join(stage, x.name+extension), vfs.WriteCategoryUnspecified)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer file.Close() // again, when all went well: that changes nothing
 		files[i] = l.countingFile(file)
 	}
-	made, err := l.writeContents(s, h.Hour, seal.From, seal.To, seal.Dimensions, files)
+	totals, err := x.write(files)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if made.totals.Events != seal.Events {
-		return nil, corrupt("the store", fmt.Errorf("%s has %d events from %d to %d, %d were counted", hourText(h.Hour), made.totals.Events, seal.From, seal.To-1, seal.Events))
+	if totals.Events != x.events {
+		return corrupt("what "+x.name+" is made of", fmt.Errorf("%s has %d events in it, %d were counted", hourText(x.hour), totals.Events, x.events))
 	}
-	record := l.chainRecord(h.Hour, seal)
-	record.Totals = made.totals
-	for i, tree := range trees {
-		f := files[i]
+	record.Totals = totals
+	record.Files = make([]ChainFile, len(trees))
+	for _, i := range x.order {
+		tree, f := trees[i], files[i]
 		if live[i] {
-			_, found, err := l.digestFile(l.paths.part(tree, h.Hour, seal.Name))
+			_, found, err := l.digestFile(l.paths.part(tree, x.hour, x.name))
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if found != f.digest() {
-				return nil, corrupt(l.paths.part(tree, h.Hour, seal.Name), fmt.Errorf("it has the SHA-256 %s, its events give %s", found, f.digest()))
+				return corrupt(l.paths.part(tree, x.hour, x.name), fmt.Errorf("it has the SHA-256 %s, its events give %s", found, f.digest()))
 			}
 		} else {
 			if err := f.finish(); err != nil {
-				return nil, err
+				return err
 			}
-			if err := l.exchangeTree(h, tree); err != nil {
-				return nil, err
+			if err := l.exchangeTree(x, tree); err != nil {
+				return err
 			}
 		}
 		// Also when an earlier attempt exchanged it: that may have ended before it was durable.
-		if err := l.syncExchange(h, tree); err != nil {
-			return nil, err
+		if err := l.syncExchange(x.hour, tree); err != nil {
+			return err
 		}
-		record.Files = append(record.Files, ChainFile{Path: l.recordPath(tree, h.Hour, seal.Name), Bytes: f.bytes, SHA256: f.digest()})
+		record.Files[i] = ChainFile{Path: l.recordPath(tree, x.hour, x.name), Bytes: f.bytes, SHA256: f.digest()}
 	}
-	return record, nil
+	return nil
 }
 
 // exchangeTree links into the stage what stays of the hour's folder, and exchanges the two.
-func (l *Ledger) exchangeTree(h *hour, tree string) error {
-	live, stage := l.paths.hour(tree, h.Hour), l.paths.staged(tree)
+func (l *Ledger) exchangeTree(x *replacement, tree string) error {
+	live, stage := l.paths.hour(tree, x.hour), l.paths.staged(tree)
 	names, err := l.paths.list(live, extension)
 	if err != nil {
 		return err
 	}
 	covered := 0
 	for _, name := range names {
-		if slices.Contains(h.seal.Covers, name[:len(name)-len(extension)]) {
+		if slices.Contains(x.covers, name[:len(name)-len(extension)]) {
 			covered++
 			continue
 		}
@@ -94,20 +124,20 @@ func (l *Ledger) exchangeTree(h *hour, tree string) error {
 			return err
 		}
 	}
-	if covered != len(h.seal.Covers) {
-		return corrupt(live, fmt.Errorf("it has %d of the %d parts that are to be sealed", covered, len(h.seal.Covers)))
+	if covered != len(x.covers) {
+		return corrupt(live, fmt.Errorf("it has %d of the %d parts that are to be replaced", covered, len(x.covers)))
 	}
 	if err := l.paths.sync(stage); err != nil {
 		return err
 	}
-	if l.o.sabotage == sealBeforeExchange {
+	if l.o.sabotage == sealBeforeExchange && x.order == eventsFirst || l.o.sabotage == mergeBeforeExchange && x.order == eventsLast {
 		return nil
 	}
 	return l.o.FS.Exchange(stage, live)
 }
 
-func (l *Ledger) syncExchange(h *hour, tree string) error {
-	if err := l.paths.sync(l.paths.fs.PathDir(l.paths.hour(tree, h.Hour))); err != nil {
+func (l *Ledger) syncExchange(h usage.Hour, tree string) error {
+	if err := l.paths.sync(l.paths.fs.PathDir(l.paths.hour(tree, h))); err != nil {
 		return err
 	}
 	err := l.paths.sync(l.paths.stage())

@@ -13,6 +13,7 @@ const (
 	keyChunk   = 'A' // hour, number of the first event → events that one commit brought for that hour
 	keyChange  = 'C' // change → hour: the hours in the order in which their totals changed last
 	keyFlushed = 'F' // hour → flushedRecord
+	keyMerge   = 'G' // hour → lateMerge: begun, not done
 	keyHour    = 'H' // hour → hourRecord
 	keyID      = 'I' // digest of (customer, event id) → known
 	keyTarget  = 'K' // digest of (customer, event id) → target: what corrections have made of an event

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -61,15 +62,7 @@ func (s *state) readOpen(k known) (e *usage.Event, err error) {
 }
 
 func (l *Ledger) readSealed(s *state, k known, key usage.Key) (*usage.Event, error) {
-	seal, err := s.lastSealed(k.Hour, k.Seq)
-	if err != nil {
-		return nil, err
-	}
-	if seal == nil || !seal.Done || k.Seq >= seal.To {
-		return nil, corrupt("the store", fmt.Errorf("event %q of customer %q, number %d of %s, is neither open nor sealed", key.ID, key.Customer, k.Seq, hourText(k.Hour)))
-	}
-	path := l.paths.part(treeEvents, k.Hour, seal.Name)
-	file, err := l.o.FS.Open(path, vfs.RandomReadsOption)
+	file, path, err := l.openSealed(s, k)
 	if err != nil {
 		return nil, fmt.Errorf("read event %q of customer %q: %w", key.ID, key.Customer, err)
 	}
@@ -78,6 +71,36 @@ func (l *Ledger) readSealed(s *state, k known, key usage.Key) (*usage.Event, err
 		return nil, fmt.Errorf("read event %q of customer %q from %s: %w", key.ID, key.Customer, path, err)
 	}
 	return e, nil
+}
+
+// openSealed opens the sealed part that has the event at k. Late parts may be merged at the same time: then it is under the name of one that is
+// there, that is planned, or, when that was recorded meanwhile, that is there by now.
+func (l *Ledger) openSealed(s *state, k known) (file vfs.File, path string, err error) {
+	const attempts = 3 // a merge takes far longer than one
+	for range attempts {
+		var seal *sealed
+		if seal, err = s.lastSealed(k.Hour, k.Seq); err != nil {
+			return nil, "", err
+		}
+		if seal == nil || !seal.Done || k.Seq >= seal.To {
+			return nil, "", corrupt("the store", fmt.Errorf("its number %d of %s is neither open nor sealed", k.Seq, hourText(k.Hour)))
+		}
+		path = l.paths.part(treeEvents, k.Hour, seal.Name)
+		if file, err = l.o.FS.Open(path, vfs.RandomReadsOption); !errors.Is(err, fs.ErrNotExist) {
+			return file, path, err
+		}
+		var m lateMerge
+		if found, planErr := s.store.getJSON(hourKey(keyMerge, k.Hour), &m); planErr != nil {
+			return nil, "", planErr
+		} else if !found || k.Seq < m.From || k.Seq >= m.To {
+			continue
+		}
+		path = l.paths.part(treeEvents, k.Hour, m.Name)
+		if file, err = l.o.FS.Open(path, vfs.RandomReadsOption); !errors.Is(err, fs.ErrNotExist) {
+			return file, path, err
+		}
+	}
+	return nil, path, err
 }
 
 func lookupIn(file vfs.File, key usage.Key) (*usage.Event, error) {

@@ -51,6 +51,7 @@ type Options struct {
 	sabotage sabotage // of tests
 	memTable uint64   // bytes of the store's memtable; 0 is memTableBytes
 	maxParts int      // 0 is maxOpenParts
+	maxLate  int      // 0 is maxLateParts
 }
 
 func (o *Options) setDefaults() error {

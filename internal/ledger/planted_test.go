@@ -14,6 +14,11 @@ func simEveryOperation(round string, n int, unsynced int) []simStep {
 	case "late":
 		steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "late", Seed: 5}, simStep{Op: "later"})
 		round = "seal"
+	case "merge": // the second seal of late usage, and the merge of the two
+		for seed := range uint64(2) {
+			steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "old", Seed: 5 + seed}, simStep{Op: "flush"}, simStep{Op: "later"})
+		}
+		round = "seal"
 	}
 	steps = append(steps, simStep{Op: round, Seed: 6, Fault: &simFault{Kind: "crash", After: n, Unsynced: unsynced}})
 	return append(steps, simStep{Op: "retry", Seed: 7})
@@ -24,7 +29,7 @@ const (
 	simAll        = 1000 // seeds from which on everything is tried that takes long
 )
 
-var simRounds = []string{"ingest", "restart", "late", "flush", "seal"}
+var simRounds = []string{"ingest", "restart", "late", "merge", "flush", "seal"}
 
 func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
 	for _, round := range simRounds {
@@ -47,7 +52,7 @@ func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
 
 // TestPlantedBugsAreFound shows that the simulation can fail: each of these bugs is found.
 func TestPlantedBugsAreFound(t *testing.T) {
-	const seeds = 20
+	const seeds = 40
 	names := [sabotages]string{
 		ackBeforeSync: "answers before the fsync", skipFolderSync: "a folder is not synced", skipFileSync: "a file is not synced",
 		doneBeforeMade: "a part is recorded before it is made", sealBeforeExchange: "a seal is recorded before the folders are exchanged",
@@ -55,6 +60,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		sealTakesAll: "a seal removes what came after it was planned", retractTwice: "a retraction works twice",
 		answerFailure: "a failed commit is answered as durable", reuseNames: "a name is used twice",
 		forgetWaiting: "a waiting correction is not applied", totalsApart: "totals and part are recorded apart",
+		mergeBeforeExchange: "a merge is recorded before the folders are exchanged", mergeSkipsLast: "a merge leaves a part out",
 	}
 	for plant := sabotage(1); plant < sabotages; plant++ {
 		t.Run(names[plant], func(t *testing.T) {

@@ -28,6 +28,8 @@ type sealed struct {
 	Bytes  int64        `json:"bytes"` // of the events in the store
 	Covers []string     `json:"covers"`
 	Merged int          `json:"merged,omitempty"` // not 0: it is not sealed but a part, merged so many times over
+	Late   int          `json:"late,omitempty"`   // 1: it is of late usage; more: it was merged of such so many times, less one
+	Record uint64       `json:"record,omitempty"` // its number in the chain, once done
 
 	Dimensions []string `json:"dimensions"` // as in part
 }
@@ -58,7 +60,10 @@ func (l *Ledger) sealHours(ctx context.Context, s *state) error {
 		return err
 	}
 	now := l.now()
+	// What is late has been sealed already: that it can't be merged holds nothing else up.
+	merging := l.finishLateMerge(s)
 	for _, h := range l.openHours(s) {
+		sealedNow := false
 		for {
 			c := l.sealNow(h, now)
 			if c.end == 0 {
@@ -73,9 +78,13 @@ func (l *Ledger) sealHours(ctx context.Context, s *state) error {
 			if err := l.finishSeal(s, h); err != nil {
 				return err
 			}
+			sealedNow = sealedNow || c.merged == 0
+		}
+		if sealedNow && merging == nil {
+			merging = l.mergeLate(ctx, s, h.Hour)
 		}
 	}
-	return nil
+	return merging
 }
 
 func (l *Ledger) openHours(s *state) []*hour {
@@ -145,6 +154,9 @@ func (l *Ledger) planSeal(s *state, h *hour, c choice) error {
 		seal.At = parts[0].At
 		seal.Name = fmt.Sprintf("part-%012d-%012d", seal.From, seal.To-1)
 	}
+	if h.Sealed && c.merged == 0 {
+		seal.Late = 1
+	}
 	if err := s.update(func(b *pebble.Batch) error {
 		return setJSON(b, hourSeqKey(keySealed, h.Hour, seal.From), seal)
 	}); err != nil {
@@ -189,13 +201,8 @@ func (l *Ledger) finishSeal(s *state, h *hour) error {
 		return err
 	}
 	if l.o.sabotage == sealBeforeExchange {
-		for _, tree := range trees {
-			if err := l.o.FS.Exchange(l.paths.staged(tree), l.paths.hour(tree, sealedHour)); err != nil {
-				return err
-			}
-			if err := l.syncExchange(&hour{Hour: sealedHour}, tree); err != nil {
-				return err
-			}
+		if err := l.exchangeAfterAll(sealedHour); err != nil {
+			return err
 		}
 	}
 	l.o.Observer.Sealed(bytes, exchanged)
@@ -269,9 +276,12 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 		if err := markChange(b, h.Hour, &flushed, change); err != nil {
 			return err
 		}
-		for _, seal := range seals {
+		if head, err = s.appendChain(b, records); err != nil {
+			return err
+		}
+		for i, seal := range seals {
 			done := *seal
-			done.Done = true
+			done.Done, done.Record = true, records[i].Number
 			if err := setJSON(b, hourSeqKey(keySealed, h.Hour, seal.From), done); err != nil {
 				return err
 			}
@@ -288,11 +298,7 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 		if err := b.DeleteRange(hourSeqKey(keyChunk, h.Hour, plan.From), hourSeqKey(keyChunk, h.Hour, end), nil); err != nil {
 			return err
 		}
-		if err := setJSON(b, hourKey(keyFlushed, h.Hour), flushed); err != nil {
-			return err
-		}
-		head, err = s.appendChain(b, records)
-		return err
+		return setJSON(b, hourKey(keyFlushed, h.Hour), flushed)
 	}); err != nil {
 		return err
 	}

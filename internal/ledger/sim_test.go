@@ -47,6 +47,7 @@ var simOps = []struct {
 }{
 	{"ingest", 14},
 	{"late", 4},
+	{"waves", 2},
 	{"retry", 5},
 	{"conflict", 2},
 	{"correct", 6},

@@ -67,8 +67,10 @@ func compareVerdicts(result Result, events []usage.Event, want []string, exact b
 
 func (w *simWorld) step(op string) error {
 	switch op {
-	case "ingest", "late", "invalid", "early", "correct", "retract", "retry", "conflict":
+	case "ingest", "late", "old", "invalid", "early", "correct", "retract", "retry", "conflict":
 		return w.append(w.events(op)...)
+	case "waves":
+		return w.waves()
 	case "together":
 		return w.together()
 	case "flush":
@@ -95,6 +97,31 @@ func (w *simWorld) step(op string) error {
 		w.fs.kill([]int{0, 0, 50, 100}[w.rng.IntN(4)])
 	}
 	return nil
+}
+
+// waves are late usage of one hour, sealed again and again.
+func (w *simWorld) waves() error {
+	w.clock.now = maxTime(w.clock.now, testTime.Add(time.Hour))
+	for range 2 + w.rng.IntN(3) {
+		if err := w.append(w.events("old")...); err != nil {
+			return err
+		}
+		if err := w.maintain((*Ledger).Flush); err != nil {
+			return err
+		}
+		w.clock.now = w.clock.now.Add(20 * time.Minute)
+		if err := w.maintain((*Ledger).Seal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (w *simWorld) expire() error {
@@ -159,6 +186,8 @@ func (w *simWorld) event(op string) usage.Event {
 	switch op {
 	case "late":
 		e.Timestamp -= usage.Micros(w.rng.IntN(6)) * usage.MicrosPerHour
+	case "old": // always of the same hour, so that it is late often
+		e.Timestamp = usage.MicrosOf(testTime) - usage.Micros(w.rng.IntN(2000))*1e6
 	case "invalid":
 		e.Lines[0].Quantity = -1
 		e.ID = "invalid" // refused whenever it comes, never known

@@ -32,7 +32,7 @@ func newSimWorld(plant sabotage) *simWorld {
 	w.fs = newSimFS(vfs.NewCrashableMem(), w.crashes)
 	w.options = Options{
 		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
-		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3,
+		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2,
 	}
 	return w
 }
@@ -169,7 +169,21 @@ func (w *simWorld) checkChain() error {
 		return err
 	}
 	live := map[string]bool{}
+	replaced := map[string]bool{} // by a later record
+	if _, err := ReadChain(text, func(r *ChainRecord) error {
+		for _, name := range r.Replaces {
+			if name != r.Part {
+				replaced[r.Hour+name] = true
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
 	head, err := ReadChain(text, func(r *ChainRecord) error {
+		if replaced[r.Hour+r.Part] {
+			return nil
+		}
 		for _, f := range r.Files {
 			size, digest, err := l.digestFile(simDirectory + "/" + f.Path)
 			if err != nil {

@@ -31,6 +31,7 @@ type state struct {
 	openBytes  int64
 
 	refusedPlan *refusedPart // begun, not done
+	merge       *lateMerge   // begun, not done
 }
 
 // hour is an hour with its records, parts and what is being made of it.
@@ -129,7 +130,11 @@ func (l *Ledger) openState() (*state, error) {
 	if err := l.loadState(s); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if err := l.finish(s); err != nil {
+	err = l.finish(s)
+	if err == nil {
+		err = l.finishLateMerge(s)
+	}
+	if err != nil {
 		if store.failure() != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -171,6 +176,12 @@ func (l *Ledger) loadState(s *state) error {
 	if err := s.scanKind(keyRefused, func(key, value []byte) error {
 		s.refusedPlan = new(refusedPart)
 		return decodeJSON(key, value, s.refusedPlan)
+	}); err != nil {
+		return err
+	}
+	if err := s.scanKind(keyMerge, func(key, value []byte) error {
+		s.merge = new(lateMerge)
+		return decodeJSON(key, value, s.merge)
 	}); err != nil {
 		return err
 	}

@@ -187,6 +187,33 @@ func TestAWholeLedgerIsFoundWhole(t *testing.T) {
 	}
 }
 
+func TestLatePartsThatWereMergedStandInTheChain(t *testing.T) {
+	f := newFixture(t)
+	f.write("main", true, event("first", 1, 10))
+	const lates = 20
+	for i := range lates {
+		f.write("main", true, event(fmt.Sprint("late", i), 2, 1))
+	}
+	if n := len(f.files("events")); n != 1+2+4 {
+		t.Fatalf("%d parts, want the first, two of eight and four", n)
+	}
+	r := f.verify()
+	if !r.OK || r.Events != 1+lates || r.Sealed != 7 || r.Records != 1+lates+2 {
+		t.Fatalf("%+v", r)
+	}
+	merged := f.files("events")[1]
+	f.change(merged, func(b []byte) []byte { b[100] ^= 1; return b })
+	if r := f.verify("--quick"); len(r.Problems) != 1 || r.Problems[0].Kind != kindChanged {
+		t.Errorf("%+v, want the merged part as changed", r.Problems)
+	}
+	if err := os.Remove(merged); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.verify("--quick"); !slices.Contains(kinds(&r), kindMissing) {
+		t.Errorf("%+v, want the merged part as missing", r.Problems)
+	}
+}
+
 func kinds(r *verifyReport) []string {
 	var kinds []string
 	for _, p := range r.Problems {

@@ -39,7 +39,7 @@ func documentedQueries(t *testing.T) map[string]string {
 
 const emptyMark = "-- no rows\n"
 
-// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, late usage, a correction, a retraction, a refusal.
+// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, late usage in parts that were merged, a correction, a retraction, a refusal.
 func realLedger(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -73,10 +73,12 @@ func realLedger(t *testing.T) string {
 		if err := l.Seal(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		take(usageOf(uint64(10*w+2), hourOfTest, 50)...) // late
-		now = now.Add(time.Hour)
-		if err := l.Seal(context.Background()); err != nil {
-			t.Fatal(err)
+		for n := range 9 { // late; the first eight are merged
+			take(usageOf(uint64(100+10*w+n), hourOfTest, 5)...)
+			now = now.Add(time.Hour)
+			if err := l.Seal(context.Background()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		take(usageOf(uint64(10*w+3), hourOfTest+4, 50)...)
 		if err := l.Close(); err != nil {
