@@ -21,7 +21,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// Feed is what can be asked and told: a *feed.Feed, here or in another process.
+// Feed is what can be asked and told: a *feed.Feed.
 type Feed interface {
 	StatusNow(whole bool) ([]feed.Status, error)
 	Letters(sel feed.Selection, each func(*feed.Letter) error) error
@@ -265,9 +265,10 @@ func (c *Client) Reconcile(ctx context.Context, q feed.Reconciliation, each func
 	return ask(ctx, c, http.MethodPost, "/reconcile", q, each)
 }
 
-// Preview is feed.Feed's.
-func (c *Client) Preview(receiver string, each func(*feed.Record) error) error {
-	return ask(context.Background(), c, http.MethodGet, "/preview?receiver="+url.QueryEscape(receiver), nil, each)
+// Preview is feed.Feed's, of at most limit records; 0 is all.
+func (c *Client) Preview(receiver string, limit int, each func(*feed.Record) error) error {
+	query := url.Values{"receiver": {receiver}, "limit": {strconv.Itoa(limit)}}
+	return ask(context.Background(), c, http.MethodGet, "/preview?"+query.Encode(), nil, each)
 }
 
 // Replay is feed.Feed's.

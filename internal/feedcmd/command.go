@@ -1,0 +1,127 @@
+// Package feedcmd is the feed command: what the billing feed of a running collector has sent, what waits and why, and whether receivers have what the ledger has.
+package feedcmd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usagebox/otelcol-usagebox/internal/feed/control"
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+const defaultDirectory = "./usage"
+
+// ErrDifferences says that a reconciliation found differences. They have been printed.
+var ErrDifferences = errors.New("the receiver does not have what the ledger has")
+
+// common is what all commands are told.
+type common struct {
+	directory string
+	writer    string
+	json      bool
+	out       io.Writer
+	client    *control.Client
+}
+
+// NewCommand is the command `feed` with its subcommands. A subcommand's error is one line. Errors are left to the caller to print.
+func NewCommand() *cobra.Command {
+	c := &common{}
+	cmd := &cobra.Command{
+		Use:           "feed",
+		Short:         "Ask and tell the billing feed of a running collector",
+		Long:          "Ask and tell the billing feed of the usage exporter of a collector that runs on this machine, as the same user.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVarP(&c.directory, "directory", "d", defaultDirectory, "the ledger's directory, as in the usage exporter's configuration")
+	cmd.PersistentFlags().StringVar(&c.writer, "writer", "", "the writer whose feed it is; only needed where several share the directory")
+	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON in place of tables")
+	cmd.AddCommand(newStatusCommand(c), newLettersCommand(c), newRetryCommand(c), newReconcileCommand(c), newReplayCommand(c), newPreviewCommand(c))
+	for _, sub := range cmd.Commands() {
+		sub.SilenceUsage, sub.SilenceErrors = true, true
+		sub.Args = cobra.NoArgs
+		run := sub.RunE
+		sub.RunE = func(cmd *cobra.Command, args []string) error {
+			c.out = cmd.OutOrStdout()
+			if err := c.dial(); err != nil {
+				return err
+			}
+			defer c.client.Close()
+			return run(cmd, args)
+		}
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see --help", err) })
+	return cmd
+}
+
+// dial finds the collector.
+func (c *common) dial() error {
+	states, err := filepath.Glob(filepath.Join(c.directory, "state", "writer=*"))
+	if err != nil {
+		return err
+	}
+	if c.writer != "" {
+		states = []string{filepath.Join(c.directory, "state", "writer="+c.writer)}
+	}
+	if len(states) == 0 {
+		return fmt.Errorf("%s is no ledger's directory: name it with --directory", c.directory)
+	}
+	var running []string
+	for _, state := range states {
+		client, err := control.Dial(state)
+		if errors.Is(err, control.ErrNobody) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if running = append(running, strings.TrimPrefix(filepath.Base(state), "writer=")); len(running) == 1 {
+			c.client = client
+		}
+	}
+	switch len(running) {
+	case 0:
+		return fmt.Errorf("%w, %s: start it with `feed` in the usage exporter's configuration, and ask again", control.ErrNobody, c.directory)
+	case 1:
+		return nil
+	}
+	return fmt.Errorf("%s has the feeds of several writers: name one with --writer: %s", c.directory, strings.Join(running, ", "))
+}
+
+// table prints columns.
+func (c *common) table(print func(w io.Writer)) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	print(w)
+	return w.Flush()
+}
+
+func (c *common) line(v any) error {
+	e := json.NewEncoder(c.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// parseHour reads a moment that is the beginning of an hour.
+func parseHour(flag, text string) (usage.Hour, error) {
+	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04", "2006-01-02T15", time.DateOnly} {
+		at, err := time.Parse(layout, text)
+		if err != nil {
+			continue
+		}
+		if !at.Equal(at.Truncate(time.Hour)) || at.Before(time.Unix(0, 0)) {
+			break
+		}
+		return usage.MicrosOf(at).Hour(), nil
+	}
+	return 0, fmt.Errorf("--%s is %q: it takes the beginning of an hour in UTC, such as 2026-11-01 or 2026-11-01T13:00Z", flag, text)
+}
