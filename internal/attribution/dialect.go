@@ -43,6 +43,7 @@ type dialectEntry struct {
 	Texts            map[string][]string `yaml:"texts"`
 	Cache            string              `yaml:"cache"`
 	Thought          string              `yaml:"thought"`
+	Rest             string              `yaml:"rest"`
 	Sums             string              `yaml:"sums"`
 	EstimatesStreams bool                `yaml:"estimates_streams"`
 	ModelAfter       string              `yaml:"model_after"`
@@ -79,6 +80,7 @@ var (
 	textFields  = []string{"operation", "provider", "model", "requested", "response_id", "call_id", "tool", "agent", "node", "cost", "finish", "refusal", "duration_ms"}
 	cacheRules  = []string{"inside", "outside", "outside_anthropic"}
 	thoughtRule = []string{"inside", "outside"}
+	restRules   = []string{"reasoning"}
 	sumRules    = []string{"all", "own"}
 	signals     = []string{"span", signalLog}
 )
@@ -151,6 +153,9 @@ func (d *dialectEntry) check() error {
 	}
 	if d.Thought != "" && !slices.Contains(thoughtRule, d.Thought) {
 		return oneOf("thought", d.Thought, thoughtRule)
+	}
+	if d.Rest != "" && !slices.Contains(restRules, d.Rest) {
+		return oneOf("rest", d.Rest, restRules)
 	}
 	for field, role := range map[string]string{"default_role": d.DefaultRole, "unknown_operation": d.UnknownOperation} {
 		if role != "" && !slices.Contains(roleNames[:], role) {

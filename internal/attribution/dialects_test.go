@@ -24,14 +24,16 @@ const (
 	published = "the package's published code; no recording"
 )
 
-// one row of spans.md's table each, or more where an instrumentation writes one thing in several ways.
-var dialectRows = []struct {
+type dialectRow struct {
 	dialect, from, scope, name string
 	kind                       ptrace.SpanKind
 	attributes                 attrs
 	role                       Role
 	want                       string // the tokens as they are read
-}{
+}
+
+// A row for each way in which an instrumentation writes a thing down.
+var dialectRows = []dialectRow{
 	{"opentelemetry", recorded, "any", "chat gpt-4o", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"opentelemetry", published, "any", "generate_content g", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "generate_content", "gen_ai.usage.input_tokens": "10", "gen_ai.usage.output_tokens": 2.0, "gen_ai.usage.cache_read.input_tokens": 4, "gen_ai.usage.reasoning.output_tokens": 1}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=6 llm_tokens_out=1 llm_tokens_reasoning=1"},
 	{"opentelemetry", recorded, "any", "embeddings e", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "embeddings", "gen_ai.usage.input_tokens": 10}, RoleEmbedding, "llm_tokens_in=10"},
@@ -49,8 +51,8 @@ var dialectRows = []struct {
 	{"mcp", published, "mcp", "tools/list", ptrace.SpanKindServer, attrs{"mcp.method.name": "tools/list"}, RolePlain, ""},
 
 	{"openllmetry", recorded, "@traceloop/instrumentation-anthropic", "anthropic.chat", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2, "gen_ai.usage.cache_read_input_tokens": 4}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=10 llm_tokens_out=2"},
-	{"openllmetry", published, "opentelemetry.instrumentation.openai.v1", "openai.chat", ptrace.SpanKindClient, attrs{"llm.request.type": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.completion_tokens": 2, "llm.usage.total_tokens": 12}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
-	{"openllmetry-1", published, "opentelemetry.instrumentation.bedrock", "bedrock.completion", ptrace.SpanKindClient, attrs{"llm.request.type": "completion", "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.completion_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
+	{"opentelemetry-python", published, "opentelemetry.instrumentation.openai.v1", "openai.chat", ptrace.SpanKindClient, attrs{"llm.request.type": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.completion_tokens": 2, "llm.usage.total_tokens": 12}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
+	{"openllmetry-1", published, "instrumentation.of.old", "bedrock.completion", ptrace.SpanKindClient, attrs{"llm.request.type": "completion", "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.completion_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"openllmetry-langchain", recorded, "@traceloop/instrumentation-langchain", "chat gpt-4o", ptrace.SpanKindClient, attrs{"llm.request.type": "chat", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"traceloop", recorded, "@traceloop/node-server-sdk", "refund.workflow", ptrace.SpanKindInternal, attrs{"traceloop.span.kind": "workflow"}, RoleWrapper, ""},
 	{"traceloop", published, "opentelemetry.instrumentation.crewai", "Researcher.agent", ptrace.SpanKindClient, attrs{"traceloop.span.kind": "agent"}, RoleAgent, ""},
@@ -93,10 +95,10 @@ var dialectRows = []struct {
 	{"google-adk", published, "gcp.vertex.agent", "call_llm", ptrace.SpanKindInternal, attrs{"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2, "gcp.vertex.agent.llm_response": `{"usage_metadata":{"prompt_token_count":10,"cached_content_token_count":4,"candidates_token_count":2,"thoughts_token_count":3,"total_token_count":15}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=6 llm_tokens_out=2 llm_tokens_reasoning=3"},
 	{"google-adk", tried, "gcp.vertex.agent", "call_llm", ptrace.SpanKindInternal, attrs{"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2, "gcp.vertex.agent.llm_response": `{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":2,"thoughtsTokenCount":3,"totalTokenCount":15}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=6 llm_tokens_out=2 llm_tokens_reasoning=3"},
 	{"google-adk", tried, "gcp.vertex.agent", "invocation", ptrace.SpanKindInternal, attrs{"gcp.vertex.agent.invocation_id": "i", "gen_ai.request.model": "g"}, RoleWrapper, ""},
-	{"opentelemetry", published, "agent_framework", "chat gpt-4o", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
-	{"opentelemetry", published, "agent_framework", "workflow.run", ptrace.SpanKindInternal, attrs{"gen_ai.operation.name": "workflow.run", "gen_ai.usage.input_tokens": 10}, RoleWrapper, "llm_tokens_in=10"},
+	{"microsoft-agents", published, "agent_framework", "chat gpt-4o", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
+	{"microsoft-agents", published, "agent_framework", "workflow.run", ptrace.SpanKindInternal, attrs{"gen_ai.operation.name": "workflow.run", "gen_ai.usage.input_tokens": 10}, RoleWrapper, "llm_tokens_in=10"},
 	{"strands", recorded, "strands-agents", "chat", ptrace.SpanKindInternal, attrs{"gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.output_tokens": 2, "gen_ai.usage.cache_read_input_tokens": 4}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=10 llm_tokens_out=2"},
-	{"opentelemetry", published, "org.springframework.boot", "chat gpt-4o", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.system": "openai", "gen_ai.usage.input_tokens": "10", "gen_ai.usage.output_tokens": "2", "gen_ai.usage.total_tokens": "12"}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
+	{"spring-ai-model", published, "org.springframework.boot", "chat gpt-4o", ptrace.SpanKindClient, attrs{"gen_ai.operation.name": "chat", "gen_ai.system": "openai", "gen_ai.usage.input_tokens": "10", "gen_ai.usage.output_tokens": "2", "gen_ai.usage.total_tokens": "12"}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"spring-ai", published, "org.springframework.boot", "spring_ai chat_client", ptrace.SpanKindInternal, attrs{"spring.ai.kind": "chat_client", "gen_ai.operation.name": "framework", "gen_ai.usage.input_tokens": "10"}, RoleWrapper, "llm_tokens_in=10"},
 	{"spring-ai", published, "org.springframework.boot", "tool_call look", ptrace.SpanKindInternal, attrs{"spring.ai.kind": "tool_call", "gen_ai.operation.name": "framework", "spring.ai.tool.definition.name": "look"}, RoleTool, ""},
 	{"mastra", recorded, "@mastra/otel-exporter", "chat gpt-4o", ptrace.SpanKindClient, attrs{"mastra.span.type": "model_inference", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2, "gen_ai.usage.reasoning_tokens": 1}, RoleCall, "llm_tokens_in=10 llm_tokens_out=1 llm_tokens_reasoning=1"},
@@ -153,7 +155,7 @@ func readOne(t *testing.T, r *Reader, scope, name string, kind ptrace.SpanKind, 
 func TestEachDialectIsReadAsItsInstrumentationWrites(t *testing.T) {
 	r := newReader(t)
 	rows := map[string]bool{}
-	for _, row := range dialectRows {
+	for _, row := range slices.Concat(dialectRows, publishedRows) {
 		rows[row.dialect] = true
 		t.Run(row.dialect+" "+row.name, func(t *testing.T) {
 			f := readOne(t, r, row.scope, row.name, row.kind, row.attributes)
@@ -218,6 +220,18 @@ func TestLogRecordsOfCodingAgentsAreCalls(t *testing.T) {
 		if strings.Join(got, " ") != row.want {
 			t.Errorf("%v: got %s, want %s (%s)", row.attributes, strings.Join(got, " "), row.want, row.from)
 		}
+	}
+}
+
+// Codex tells of the end of a stream before it tells of its tokens, under the same name.
+func TestTheEventOfAStreamsEndIsNoCall(t *testing.T) {
+	ld := plog.NewLogs()
+	l := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
+	for k, v := range map[string]string{"event.name": "codex.sse_event", "event.kind": "response.completed", "model": "gpt-5", "duration_ms": "12"} {
+		l.Attributes().PutStr(k, v)
+	}
+	if facts := newReader(t).ReadLogs(ld, arrival); len(facts) != 0 {
+		t.Errorf("%d facts of an event without tokens", len(facts))
 	}
 }
 

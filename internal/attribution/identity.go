@@ -10,7 +10,7 @@ import (
 // metadataPrefixes are where dialects put what the application says about a call; a '#' looks into JSON text or a map.
 var metadataPrefixes = []string{
 	"traceloop.association.properties.", "langfuse.trace.metadata.", "langfuse.observation.metadata.", "langsmith.metadata.", "mastra.metadata.",
-	"ai.telemetry.metadata.", "ai.settings.context.", "metadata.", "metadata#", "agent.context#", "genkit:input#", "baggage.",
+	"lmnr.association.properties.metadata.", "litellm.metadata.", "ai.telemetry.metadata.", "ai.settings.context.", "metadata.", "metadata#", "agent.context#", "genkit:input#", "baggage.",
 }
 
 // defaultIdentity is where each dimension is looked for, best first.
@@ -33,14 +33,14 @@ func defaultIdentity() [numSlots][]string {
 		SlotCustomer: join(
 			[]string{"usagebox.customer.id", "customer.id", "app.customer.id", "tenant.id"},
 			under("customer_id", "customerId", "customer.id", "tenant_id", "tenantId"),
-			[]string{"customerId", "litellm.team.id", "metadata.user_api_key_team_id"},
+			[]string{"customerId", "langwatch.customer.id", "litellm.team.id", "metadata.user_api_key_team_id"},
 		),
 		SlotUser: join(
-			[]string{"usagebox.user.id", "user.id", "enduser.id", "langfuse.user.id", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id"},
+			[]string{"usagebox.user.id", "user.id", "enduser.id", "langfuse.user.id", "litellm.end_user.id", "metadata.user_api_key_end_user_id", "metadata.user_api_key_user_id", "lmnr.association.properties.user_id", "langwatch.user.id"},
 			under("user_id", "userId"),
 		),
-		SlotSession:         join([]string{"usagebox.session.id", "session.id", "langfuse.session.id"}, under("session_id", "sessionId")),
-		SlotConversation:    join([]string{"gen_ai.conversation.id", "conversation.id"}, under("conversation_id", "conversationId", "thread_id", "threadId")),
+		SlotSession:         join([]string{"usagebox.session.id", "session.id", "langfuse.session.id", "lmnr.association.properties.session_id", "gcp.vertex.agent.session_id"}, under("session_id", "sessionId")),
+		SlotConversation:    join([]string{"gen_ai.conversation.id", "conversation.id", "spring.ai.chat.client.conversation.id", "langwatch.thread.id"}, under("conversation_id", "conversationId", "thread_id", "threadId")),
 		SlotFeature:         join([]string{"usagebox.feature", "feature.name", "feature", "app.feature"}, under("feature")),
 		SlotFeatureFallback: {"gen_ai.workflow.name", "traceloop.workflow.name", "ai.telemetry.functionId"},
 		SlotStep:            {"usagebox.step"},
