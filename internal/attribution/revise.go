@@ -133,9 +133,24 @@ func (e *emission) revise(p *Planned, out []usage.Event) []usage.Event {
 
 func (e *emission) correct(as usage.Event, lines []usage.Line) usage.Event {
 	e.generation++
+	as.Dimensions = withContext(as.Dimensions, as.Lines)
 	as.Kind, as.Corrects, as.ID, as.Lines = usage.KindCorrection, e.live.ID, fmt.Sprintf("%s~c%d", e.base, e.generation), lines
 	as.Normalize()
 	return as
+}
+
+// withContext adds what a model call was given in all to the dimensions of a correction, unless they have it.
+func withContext(dimensions []usage.Dimension, lines []usage.Line) []usage.Dimension {
+	var given usage.Quantity
+	for _, l := range lines {
+		if usage.GivenTokens(l.Meter) {
+			given += l.Quantity
+		}
+	}
+	if given == 0 || len(dimensions) == usage.MaxDimensions || slices.ContainsFunc(dimensions, func(d usage.Dimension) bool { return d.Key == usage.DimensionContext }) {
+		return dimensions
+	}
+	return append(slices.Clip(dimensions), usage.Dimension{Key: usage.DimensionContext, Value: given.String()})
 }
 
 // retract takes the live event away.

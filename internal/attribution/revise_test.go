@@ -48,6 +48,7 @@ func (b *book) add(events []usage.Event) {
 				}
 			}
 			b.events = append(b.events, e)
+			b.checkContext(e)
 			continue
 		}
 		b.gone[e.Customer+"/"+e.Corrects] = true
@@ -59,6 +60,30 @@ func (b *book) add(events []usage.Event) {
 				b.events = append(b.events, r)
 			}
 		}
+	}
+}
+
+// checkContext wants a correction to say what the call was given in all.
+func (b *book) checkContext(correction usage.Event) {
+	var given usage.Quantity
+	for _, e := range b.events {
+		if e.Customer != correction.Customer || e.ID != correction.Corrects && e.Corrects != correction.Corrects {
+			continue
+		}
+		for _, l := range e.Lines {
+			if usage.GivenTokens(l.Meter) {
+				given += l.Quantity
+			}
+		}
+	}
+	told := usage.Quantity(0)
+	for _, d := range correction.Dimensions {
+		if d.Key == usage.DimensionContext {
+			told, _ = usage.ParseQuantity(d.Value)
+		}
+	}
+	if told != given {
+		b.t.Fatalf("%s says that the call was given %s tokens, it was given %s", correction.ID, told, given)
 	}
 }
 

@@ -199,9 +199,17 @@ rates:
 	correction := event("m", line("llm_tokens_in", "-10"))
 	correction.Kind, correction.Corrects = usage.KindCorrection, "other"
 	require.Equal(t, "none: correction", priced(c, correction), "a difference doesn't tell the size of the call")
-	correction.Dimensions = []usage.Dimension{{Key: DimensionContext, Value: "300000"}}
+	correction.Dimensions = []usage.Dimension{{Key: usage.DimensionContext, Value: "300000"}}
 	require.Equal(t, "long/llm_tokens_in", priced(c, correction))
 	require.Equal(t, "-0.00002", correction.Lines[0].Cost.Amount.String())
+	// It takes ten tokens away: what the call came to before must be in the same tier.
+	for context, want := range map[string]string{
+		"199990": "long/llm_tokens_in", "199991": "none: correction", "200000": "none: correction", "200001": "long/llm_tokens_in",
+		"-1": "none: correction", "many": "none: correction",
+	} {
+		correction.Dimensions[0].Value = context
+		require.Equal(t, want, priced(c, correction), context)
+	}
 }
 
 func TestMarkupIsOfTheCostAsStored(t *testing.T) {

@@ -59,7 +59,7 @@ func partOf(meter string) string {
 		return ""
 	case meter == usage.MeterTokensReasoning, strings.HasPrefix(meter, usage.MeterTokensOut+"_"):
 		return usage.MeterTokensOut
-	case strings.HasPrefix(meter, "llm_tokens_cache_"), strings.HasPrefix(meter, usage.MeterTokensIn+"_"):
+	case meter != usage.MeterTokensIn && usage.GivenTokens(meter):
 		return usage.MeterTokensIn
 	}
 	return ""

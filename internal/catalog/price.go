@@ -10,10 +10,6 @@ import (
 // FlagPeriod is on events with a line whose amount is left to the period.
 const FlagPeriod = "period_priced"
 
-// DimensionContext is the size of a call in tokens, for rates by context: it goes before the sum of the event's own input tokens, and a
-// correction, which has differences only, needs it.
-const DimensionContext = "context_tokens"
-
 // Reason is why a line has no amount in a book.
 type Reason uint8
 
@@ -43,8 +39,8 @@ var finders = sync.Pool{New: func() any { return &finder{buf: make([]byte, 0, 25
 // to dst what has none. What e had before is replaced.
 //
 // A retraction is left alone: the ledger gives it what its target was charged, negative. The lines of a correction are differences and are
-// priced like usage, at e's own time; at a rate with a minimum or tiers they have no amount, except tiers by context when e
-// says its context. Each book that has no rates at all is left empty and misses nothing.
+// priced like usage, at e's own time; at a rate with a minimum or tiers they have no amount, except at tiers by context when e
+// says its context (usage.DimensionContext) and doesn't take the call from one tier to another. Each book that has no rates at all is left empty and misses nothing.
 func (c *Catalog) Price(e *usage.Event, dst []Missing) []Missing {
 	if e.Kind == usage.KindRetraction {
 		return dst
@@ -153,7 +149,8 @@ func (f *finder) charge(b *book, l *usage.Line, into *usage.Charge) (Reason, boo
 	var context int64
 	if t.over == "context" {
 		var known bool
-		if context, known = contextOf(f.event); !known {
+		context, known = contextOf(f.event)
+		if !known || correction && t.stepOf(context).num != t.stepOf(context-givenBy(f.event)).num {
 			return NoCorrection, true
 		}
 	}
@@ -165,22 +162,25 @@ func (f *finder) charge(b *book, l *usage.Line, into *usage.Charge) (Reason, boo
 	return 0, false
 }
 
-// contextOf is the number of tokens that a call was given, in millionths.
+// contextOf is the number of tokens that a call was given, in millionths: of a correction, what the call comes to with it, which only a dimension
+// tells.
 func contextOf(e *usage.Event) (sum int64, known bool) {
-	if text := dimension(e, DimensionContext); text != "" {
+	if text := dimension(e, usage.DimensionContext); text != "" {
 		q, err := usage.ParseQuantity(text)
 		return int64(q), err == nil && q >= 0
 	}
 	if e.Kind != usage.KindUsage {
 		return 0, false
 	}
+	return givenBy(e), true
+}
+
+// givenBy is the sum of an event's own given tokens, in millionths; a correction's is a difference.
+func givenBy(e *usage.Event) (sum int64) {
 	for i := range e.Lines {
-		if m := e.Lines[i].Meter; m == usage.MeterTokensIn || partOf(m) == usage.MeterTokensIn {
-			sum += int64(e.Lines[i].Quantity)
-			if sum < 0 || sum > most {
-				return most, true
-			}
+		if usage.GivenTokens(e.Lines[i].Meter) {
+			sum = min(most, max(-most, sum+int64(e.Lines[i].Quantity)))
 		}
 	}
-	return sum, true
+	return sum
 }

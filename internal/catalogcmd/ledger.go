@@ -40,41 +40,69 @@ func parseMoment(flag, text string) (usage.Micros, error) {
 	return 0, fmt.Errorf("%s %q is none of 2026-05, 2026-05-16, 2026-05-16T18, 2026-05-16T18:42:11Z", flag, text)
 }
 
-// each calls with every event in the range.
-func (l *ledger) each(call func(*usage.Event) error) (err error) {
-	from, to := usage.Micros(-1<<62), usage.Micros(1<<62)
+// hourFolder is what a writer has of one hour.
+type hourFolder struct {
+	dir   string
+	start usage.Micros
+}
+
+// bounds are the range as times.
+func (l *ledger) bounds() (from, to usage.Micros, err error) {
+	from, to = -1<<62, 1<<62
 	if l.from != "" {
 		if from, err = parseMoment("--from", l.from); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
 	if l.to != "" {
 		if to, err = parseMoment("--to", l.to); err != nil {
-			return err
+			return 0, 0, err
 		}
 	}
 	if from >= to {
-		return errors.New("--from is not before --to: the range is empty")
+		return 0, 0, errors.New("--from is not before --to: the range is empty")
 	}
+	return from, to, nil
+}
+
+// hours are the folders that hold something of a range, in the order of time.
+func (l *ledger) hours(from, to usage.Micros) (found []hourFolder, err error) {
 	root := filepath.Join(l.directory, parquetfile.Events)
 	if _, err := os.Stat(root); err != nil {
-		return fmt.Errorf("%s holds no ledger: %w", l.directory, err)
+		return nil, fmt.Errorf("%s holds no ledger: %w", l.directory, err)
 	}
-	hours, err := fs.Glob(os.DirFS(root), "date=*/hour=*/writer="+cmp.Or(l.writer, "*"))
+	folders, err := fs.Glob(os.DirFS(root), "date=*/hour=*/writer="+cmp.Or(l.writer, "*"))
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(folders)
+	for _, folder := range folders {
+		start, err := time.Parse("date=2006-01-02/hour=15", folder[:strings.LastIndexByte(folder, '/')])
+		if err == nil && usage.MicrosOf(start) < to && usage.MicrosOf(start)+usage.MicrosPerHour > from {
+			found = append(found, hourFolder{filepath.Join(root, filepath.FromSlash(folder)), usage.MicrosOf(start)})
+		}
+	}
+	return found, nil
+}
+
+// each calls with every event in the range.
+func (l *ledger) each(call func(*usage.Event) error) error {
+	from, to, err := l.bounds()
 	if err != nil {
 		return err
 	}
-	slices.Sort(hours)
-	for _, hour := range hours {
-		start, err := time.Parse("date=2006-01-02/hour=15", hour[:strings.LastIndexByte(hour, '/')])
-		if err != nil || usage.MicrosOf(start) >= to || usage.MicrosOf(start)+usage.MicrosPerHour <= from {
-			continue
-		}
-		if err := eachIn(filepath.Join(root, filepath.FromSlash(hour)), func(e *usage.Event) error {
-			if e.Timestamp < from || e.Timestamp >= to {
-				return nil
-			}
-			return call(e)
+	hours, err := l.hours(from, to)
+	if err != nil {
+		return err
+	}
+	for _, h := range hours {
+		if err := h.open(func(p parts) error {
+			return p.each(func(e *usage.Event) error {
+				if e.Timestamp < from || e.Timestamp >= to {
+					return nil
+				}
+				return call(e)
+			})
 		}); err != nil {
 			return err
 		}
@@ -87,13 +115,16 @@ const (
 	openPause = 100 * time.Millisecond
 )
 
-// eachIn reads the parts of a folder. All are opened before the first is read, so that a folder that is exchanged meanwhile is read
+// parts are the open files of a folder: they stay what they are, whatever happens to the folder.
+type parts []*os.File
+
+// open calls with the parts of a folder. All are opened before the first is read, so that a folder that is exchanged meanwhile is read
 // as it was, or opened again.
-func eachIn(dir string, call func(*usage.Event) error) error {
-	files, err := openAll(dir)
+func (h hourFolder) open(call func(parts) error) error {
+	files, err := openAll(h.dir)
 	for try := 1; errors.Is(err, fs.ErrNotExist) && try < openTries; try++ {
 		time.Sleep(openPause)
-		files, err = openAll(dir)
+		files, err = openAll(h.dir)
 	}
 	if err != nil {
 		return err
@@ -103,7 +134,12 @@ func eachIn(dir string, call func(*usage.Event) error) error {
 			_ = f.Close()
 		}
 	}()
-	for _, f := range files {
+	return call(files)
+}
+
+// each calls with every event, which it may keep. It can be called again.
+func (p parts) each(call func(*usage.Event) error) error {
+	for _, f := range p {
 		if err := eachOf(f, call); err != nil {
 			return fmt.Errorf("%s: %w", f.Name(), err)
 		}

@@ -3,16 +3,14 @@ package catalogcmd
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
-	"github.com/usagebox/otelcol-usagebox/internal/decimal"
 	store "github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -24,19 +22,23 @@ type reprice struct {
 	customer, model string
 	dimensions      []string
 	apply           bool
+	atOnce          int // corrections of an hour that are joined with their events at once
 }
+
+// correctionsAtOnce bounds memory: a correction takes about half a kilobyte.
+const correctionsAtOnce = 200_000
 
 // NewRepriceCommand is the command `reprice`: amounts of a ledger's events by another catalogue, put into force by corrections.
 func NewRepriceCommand() *cobra.Command {
 	c := &common{}
-	r := &reprice{}
+	r := &reprice{atOnce: correctionsAtOnce}
 	cmd := &cobra.Command{
 		Use:   "reprice --ledger DIR --from 2026-05 --to 2026-06 --catalog FILE [--apply]",
 		Short: "Price what is in a ledger by another catalogue, and put the differences into force by corrections",
 		Long: "Price what is in a ledger by another catalogue. Without --apply it shows the differences, by customer, model and meter, and changes nothing; it may run beside a collector.\n\n" +
 			"With --apply it appends a correction to every event that differs: quantities of zero, and the differences of cost and price, in the event's own hour. Nothing that is there is changed. The collector must be stopped, for a ledger has one writer. " +
 			"Killed in the middle, run it again: what was put into force doesn't differ any more.\n\n" +
-			"An event gets the amount of its quantities with their corrections, each at its own time. Where the catalogue has no amount, or one in another currency, the event keeps what it has. Retracted events stay retracted.",
+			"An event is priced as one with its corrections: what is left of its quantities, at its own time. Where the catalogue has no amount, or one in another currency, the event keeps what it has. Retracted events stay retracted.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -58,218 +60,87 @@ func NewRepriceCommand() *cobra.Command {
 	return cmd
 }
 
-// change is what the lines of a group come to, before and after.
-type change struct {
-	lines         int64
-	before, after decimal.Int128
-	had           int64 // lines that had an amount
+// wants says whether an event's amounts are to be computed again.
+func (r *reprice) wants(e *usage.Event) bool {
+	return (r.customer == "" || e.Customer == r.customer) && (r.model == "" || e.Model == r.model)
 }
-
-type changeKey struct{ customer, model, meter, book, currency string }
-
-// plan is the corrections that put a catalogue into force, and what they change.
-type plan struct {
-	catalog     *catalog.Catalog
-	corrections []usage.Event
-	changes     map[changeKey]*change
-	events      int64
-	kept        int64 // lines that keep what they have, because the catalogue has no amount or another currency
-}
-
-const appendBatch = 1000
 
 func (c *common) reprice(ctx context.Context, r *reprice) (err error) {
 	cat, err := load(r.catalog)
 	if err != nil {
 		return err
 	}
-	var l *store.Ledger
-	if r.apply {
-		if l, err = openLedger(ctx, r); err != nil {
+	p := &repricing{catalog: cat, changes: map[changeKey]*change{}}
+	if !r.apply {
+		if err := r.eachSettled(ctx, func(e *usage.Event, corrections []usage.Event) error {
+			p.correction(e, corrections)
+			return nil
+		}); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.Close()) }()
+		return c.printRepricing(p)
 	}
-	p, err := r.plan(cat)
+	applied, err := r.putIntoForce(ctx, p, c.err)
 	if err != nil {
+		return fmt.Errorf("%s in force, the rest is not; run it again: %w", count(applied, "correction is", "corrections are"), err)
+	}
+	if err := c.printRepricing(p); err != nil {
 		return err
 	}
-	if err := c.printPlan(p); err != nil || !r.apply {
-		return err
-	}
-	for start := 0; start < len(p.corrections); start += appendBatch {
-		batch := p.corrections[start:min(start+appendBatch, len(p.corrections))]
-		result, err := l.Append(ctx, batch)
-		if err != nil {
-			return fmt.Errorf("%d corrections are in force, the rest is not; run it again: %w", start, err)
-		}
-		if len(result.Rejections) > 0 {
-			return fmt.Errorf("%d corrections are in force; the ledger refused %w", start+result.Accepted, &usage.RejectedError{Rejections: result.Rejections})
-		}
-	}
-	_, err = fmt.Fprintf(c.out, "%s in force\n", count(len(p.corrections), "correction is", "corrections are"))
+	_, err = fmt.Fprintf(c.out, "%s in force\n", count(applied, "correction is", "corrections are"))
 	return err
 }
 
-// openLedger takes the writer's place; what was acknowledged is in files then.
-func openLedger(ctx context.Context, r *reprice) (*store.Ledger, error) {
+// appendBatch is how many corrections are made durable at once.
+const appendBatch = 1000
+
+// putIntoForce appends the corrections, each batch as soon as it is full, and says how many the ledger has taken: in the end, and on progress whenever
+// they are twice as many.
+func (r *reprice) putIntoForce(ctx context.Context, p *repricing, progress io.Writer) (applied int, err error) {
 	l, err := store.Open(store.Options{Directory: r.directory, WriterID: r.writer, RollupDimensions: r.dimensions, Manual: true})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	if err := l.Flush(ctx); err != nil {
-		return nil, errors.Join(err, l.Close())
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := l.Flush(ctx); err != nil { // what was acknowledged is in files then
+		return 0, err
 	}
-	return l, nil
-}
-
-// plan reads the ledger twice: all corrections, which may lie anywhere, and then the events of the range.
-func (r *reprice) plan(cat *catalog.Catalog) (*plan, error) {
-	all := ledger{directory: r.directory, writer: r.writer}
-	corrections := map[usage.Key][]usage.Event{}
-	if err := all.each(func(e *usage.Event) error {
-		if e.Kind != usage.KindUsage && (r.customer == "" || e.Customer == r.customer) {
-			key := usage.Key{Customer: e.Customer, ID: e.Corrects}
-			corrections[key] = append(corrections[key], *e)
+	var batch []usage.Event
+	next := appendBatch
+	put := func() error {
+		result, err := l.Append(ctx, batch)
+		batch = batch[:0]
+		if err != nil {
+			return err
+		}
+		applied += result.Accepted
+		if applied >= next {
+			_, _ = fmt.Fprintf(progress, "%d corrections are in force so far\n", applied)
+			next = 2 * applied
+		}
+		if len(result.Rejections) > 0 {
+			return fmt.Errorf("the ledger refused %w", &usage.RejectedError{Rejections: result.Rejections})
 		}
 		return nil
-	}); err != nil {
-		return nil, err
 	}
-	p := &plan{catalog: cat, changes: map[changeKey]*change{}}
-	return p, r.each(func(e *usage.Event) error {
-		if e.Kind != usage.KindUsage || r.customer != "" && e.Customer != r.customer || r.model != "" && e.Model != r.model {
+	if err := r.eachSettled(ctx, func(e *usage.Event, corrections []usage.Event) error {
+		if correction := p.correction(e, corrections); correction != nil {
+			batch = append(batch, *correction)
+		}
+		if len(batch) < appendBatch {
 			return nil
 		}
-		p.add(e, corrections[e.Key()])
-		return nil
-	})
+		return put()
+	}); err != nil {
+		return applied, err
+	}
+	if len(batch) == 0 {
+		return applied, nil
+	}
+	return applied, put()
 }
 
-// add compares an event's amounts, those of its corrections included, with what the catalogue gives.
-func (p *plan) add(e *usage.Event, corrections []usage.Event) {
-	p.events++
-	after := newNet(e)
-	before := newNet(e)
-	before.add(e)
-	p.catalog.Price(e, nil)
-	after.add(e)
-	for i := range corrections {
-		one := &corrections[i]
-		if one.Kind == usage.KindRetraction {
-			return
-		}
-		before.add(one)
-		priced := *one
-		priced.Lines = append([]usage.Line(nil), one.Lines...)
-		p.catalog.Price(&priced, nil)
-		after.addParts(&priced)
-	}
-	correction := usage.Event{
-		ID: correctionID(e, p.catalog.Version, len(corrections)), Kind: usage.KindCorrection, Corrects: e.ID, Customer: e.Customer, Timestamp: e.Timestamp,
-		Source: "reprice",
-	}
-	for i := range e.Lines {
-		line := usage.Line{Meter: e.Lines[i].Meter, Unit: e.Lines[i].Unit}
-		differs := false
-		for n, into := range [...]*usage.Charge{&line.Cost, &line.Price} {
-			was, is := &before.charges[i][n], &after.charges[i][n]
-			if !is.known || was.known && was.currency != is.currency || is.lost || was.lost {
-				if was.known || is.known {
-					p.kept++
-				}
-				continue
-			}
-			difference := is.amount - was.amount
-			if difference > maxAmount || -difference > maxAmount {
-				p.kept++
-				continue
-			}
-			if difference != 0 || !was.known {
-				differs = true
-				p.count(e, line.Meter, [...]string{catalog.BookCost, catalog.BookPrice}[n], was, is)
-			}
-			*into = usage.Charge{Amount: difference, Currency: is.currency, Rate: is.rate}
-		}
-		if differs {
-			correction.Lines = append(correction.Lines, line)
-		}
-	}
-	if len(correction.Lines) > 0 {
-		p.corrections = append(p.corrections, correction)
-	}
-}
-
-func (p *plan) count(e *usage.Event, meter, book string, was, is *netCharge) {
-	key := changeKey{e.Customer, e.Model, meter, book, is.currency}
-	if p.changes[key] == nil {
-		p.changes[key] = &change{}
-	}
-	one := p.changes[key]
-	one.lines++
-	if was.known {
-		one.had++
-	}
-	one.before, _ = one.before.AddInt64(int64(was.amount))
-	one.after, _ = one.after.AddInt64(int64(is.amount))
-}
-
-const maxAmount = 999_999_999_999_999_999
-
-// net is what an event's lines come to, in both books, with its corrections.
-type net struct {
-	event   *usage.Event
-	charges [][2]netCharge
-}
-
-type netCharge struct {
-	amount         usage.Amount
-	currency, rate string
-	known, lost    bool // lost: a part has no amount, or another currency
-}
-
-func newNet(e *usage.Event) *net { return &net{event: e, charges: make([][2]netCharge, len(e.Lines))} }
-
-// add adds the charges that are known.
-func (n *net) add(e *usage.Event) { n.sum(e, false) }
-
-// addParts adds the charges of a correction; without one, where it has a quantity, the whole is not known.
-func (n *net) addParts(e *usage.Event) { n.sum(e, true) }
-
-func (n *net) sum(e *usage.Event, parts bool) {
-	for i := range e.Lines {
-		l := &e.Lines[i]
-		for at := range n.event.Lines {
-			if n.event.Lines[at].Meter != l.Meter {
-				continue
-			}
-			for book, charge := range [...]usage.Charge{l.Cost, l.Price} {
-				into := &n.charges[at][book]
-				switch {
-				case !charge.Known():
-					into.lost = into.lost || parts && l.Quantity != 0
-				case into.known && into.currency != charge.Currency:
-					into.lost = true
-				default:
-					into.amount += charge.Amount
-					if !into.known {
-						into.rate = charge.Rate
-					}
-					into.known, into.currency = true, charge.Currency
-					into.lost = into.lost || into.amount > maxAmount || -into.amount > maxAmount
-				}
-			}
-		}
-	}
-}
-
-// correctionID is the same for the same event, catalogue and corrections before: so one that was put into force is known again.
-func correctionID(e *usage.Event, version string, corrections int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s %d", e.Customer, e.ID, version, corrections))
-	return "reprice-" + version + "-" + hex.EncodeToString(sum[:12])
-}
-
-func (c *common) printPlan(p *plan) error {
+func (c *common) printRepricing(p *repricing) error {
 	if len(p.changes) > 0 {
 		rows := [][]string{{"CUSTOMER", "MODEL", "METER", "BOOK", "CURRENCY", "LINES", "WITHOUT AMOUNT", "BEFORE", "AFTER", "DIFFERENCE"}}
 		for _, key := range sortedChanges(p.changes) {
@@ -284,7 +155,7 @@ func (c *common) printPlan(p *plan) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(c.out, "%d events, %s by catalogue %s, %d amounts stay as they are for want of one in the same currency\n", p.events, count(len(p.corrections), "differs", "differ"), p.catalog.Version, p.kept)
+	_, err := fmt.Fprintf(c.out, "%d events, %s by catalogue %s, %d amounts stay as they are for want of one in the same currency\n", p.events, count(p.differ, "differs", "differ"), p.catalog.Version, p.kept)
 	return err
 }
 

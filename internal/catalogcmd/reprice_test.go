@@ -102,13 +102,21 @@ func TestRepricedLedgerIsAsIfItHadBeenPricedSo(t *testing.T) {
 	require.Equal(t, oldRows, rows)
 
 	// Killed in the middle: a part of the corrections is in force.
-	r := &reprice{ledger: ledger{directory: dir, writer: "main"}}
-	p, err := r.plan(after)
+	r := &reprice{ledger: ledger{directory: dir, writer: "main"}, atOnce: 1}
+	p := &repricing{catalog: after, changes: map[changeKey]*change{}}
+	var corrections []usage.Event
+	require.NoError(t, r.eachSettled(t.Context(), func(e *usage.Event, its []usage.Event) error {
+		if c := p.correction(e, its); c != nil {
+			corrections = append(corrections, *c)
+		}
+		return nil
+	}))
+	l, err := store.Open(store.Options{Directory: dir, WriterID: "main", Manual: true})
 	require.NoError(t, err)
-	l, err := openLedger(t.Context(), r)
+	require.Len(t, corrections, 39)
+	result, err := l.Append(t.Context(), corrections[:17])
 	require.NoError(t, err)
-	_, err = l.Append(t.Context(), p.corrections[:17])
-	require.NoError(t, err)
+	require.Empty(t, result.Rejections)
 	require.NoError(t, l.Close())
 
 	out, err = reprices(t, dir, path, "--apply")
@@ -157,4 +165,60 @@ func TestRepricingALedgerInUseIsOneLine(t *testing.T) {
 	require.ErrorContains(t, err, "is in use by")
 	_, err = reprices(t, dir, file(t, newRates))
 	require.NoError(t, err, "looking is free")
+}
+
+// A call by context that is corrected into another tier has no amount for that when it arrives, and what it should cost after.
+func TestRepricingGivesCorrectedEventsTheAmountOfWhatIsLeft(t *testing.T) {
+	path := file(t, `
+rates:
+  - id: long
+    book: cost
+    match: {model: m}
+    per: million
+    prices:
+      llm_tokens_in: {tiers: {mode: volume, over: context, steps: [{up_to: 200000, price: 1}, {price: 2}]}}
+      llm_tokens_out: {tiers: {mode: volume, over: context, steps: [{up_to: 200000, price: 10}, {price: 20}]}}
+  - {id: job, book: cost, match: {meter: gpu_seconds}, tiers: {mode: package, over: event, size: 60, steps: [{price: 0.075}]}, minimum: 0.5}
+  - {id: third, book: cost, match: {meter: tool_calls}, price: 1, per: million}
+`)
+	cat, err := catalog.Load(path)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	l, err := store.Open(store.Options{Directory: dir, WriterID: "main", Manual: true})
+	require.NoError(t, err)
+	event := func(id, corrects string, quantities map[string]string) usage.Event {
+		e := usage.Event{ID: id, Customer: "acme", Model: "m", Timestamp: 1_790_000_000_000_000, Corrects: corrects, Kind: usage.KindUsage}
+		if corrects != "" {
+			e.Kind = usage.KindCorrection
+		}
+		for meter, text := range quantities {
+			q, err := usage.ParseQuantity(text)
+			require.NoError(t, err)
+			e.Lines = append(e.Lines, usage.Line{Meter: meter, Quantity: q})
+		}
+		e.Normalize()
+		cat.Price(&e, nil)
+		return e
+	}
+	astray := event("c4", "d", map[string]string{"gpu_seconds": "-540"})
+	astray.Timestamp += 5 * usage.MicrosPerHour
+	result, err := l.Append(t.Context(), []usage.Event{
+		event("a", "", map[string]string{"llm_tokens_in": "200000", "llm_tokens_out": "100"}), event("c1", "a", map[string]string{"llm_tokens_in": "1"}),
+		event("b", "", map[string]string{"gpu_seconds": "600"}), event("c2", "b", map[string]string{"gpu_seconds": "-540"}),
+		event("c", "", map[string]string{"tool_calls": "0.000001"}), event("c3", "c", map[string]string{"tool_calls": "0.4"}),
+		event("d", "", map[string]string{"gpu_seconds": "600"}), astray, event("c5", "d", map[string]string{"gpu_seconds": "1"}),
+	})
+	require.NoError(t, err)
+	require.Empty(t, result.Rejections)
+	require.NoError(t, l.Close())
+	cost, _, _, _ := totals(t, dir)
+	require.Equal(t, "1.701000400001", catalog.AmountText(cost))
+	out, err := reprices(t, dir, path, "--apply")
+	require.NoError(t, err)
+	require.Contains(t, out, "4 events, 3 differ")
+	cost, _, _, _ = totals(t, dir)
+	require.Equal(t, "1.402002400001", catalog.AmountText(cost), "0.400002 and 0.002, twice at least 0.5, and what is right stays to the trillionth")
+	out, err = reprices(t, dir, path, "--apply")
+	require.NoError(t, err)
+	require.Contains(t, out, "4 events, 0 differ")
 }
