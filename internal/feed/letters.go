@@ -75,6 +75,9 @@ func (f *Feed) Retry(sel Selection, delivered bool) (n int, err error) {
 		if sel.Receiver != "" && sel.Receiver != r.name {
 			continue
 		}
+		if err := r.spec.Customers.Refresh(); err != nil {
+			return n, fmt.Errorf("the customers' file of receiver %s can't be read, nothing of it is sent again: %w", r.name, err)
+		}
 		m, err := r.sender.settleLetters(sel, func(*Letter) settlement { return as })
 		n += m
 		if err != nil {
