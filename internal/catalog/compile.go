@@ -93,6 +93,7 @@ type group struct{ byKind [3][]*shape }
 type planned struct {
 	plan string
 	span span
+	at   Position
 }
 
 // maxExpanded bounds how many keys one entry may stand for.
@@ -156,7 +157,7 @@ func (b *builder) customer(c Customer) {
 			return
 		}
 	}
-	b.c.plans[c.Customer] = append(b.c.plans[c.Customer], planned{c.Plan, s})
+	b.c.plans[c.Customer] = append(b.c.plans[c.Customer], planned{c.Plan, s, c.at})
 }
 
 // entry makes an entry's rates: one by meter.

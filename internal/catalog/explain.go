@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/internal/decimal"
@@ -175,38 +174,6 @@ func shortTime(text string) string { return strings.TrimSuffix(text, "T00:00:00Z
 
 // Holds says whether the rate is in force at a time.
 func (r *Rate) Holds(at usage.Micros) bool { return r.span.contains(at) }
-
-// Gaps are times between two rates that name the same, in which neither holds.
-func (c *Catalog) Gaps() []Problem {
-	var out []Problem
-	seen := map[[2]*Rate]bool{}
-	for i := range c.books {
-		for _, g := range c.books[i].groups {
-			for _, shapes := range g.byKind {
-				for _, s := range shapes {
-					for _, rates := range s.rates {
-						out = gaps(out, rates, seen)
-					}
-				}
-			}
-		}
-	}
-	slices.SortFunc(out, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
-	return out
-}
-
-func gaps(out []Problem, rates []*Rate, seen map[[2]*Rate]bool) []Problem {
-	for n := 1; n < len(rates); n++ {
-		a, b := rates[n-1], rates[n]
-		if a.Builtin || a.span.until >= b.span.from || a.Unit != b.Unit || seen[[2]*Rate{a, b}] {
-			continue
-		}
-		seen[[2]*Rate{a, b}] = true
-		out = append(out, Problem{b.At, fmt.Sprintf("between the end of rate %q, %s, and the start of rate %q, %s, neither holds: lines of that time have a rate that names less, or none",
-			a.ID, a.span.until.Time().Format("2006-01-02T15:04:05.999999Z07:00"), b.ID, b.span.from.Time().Format("2006-01-02T15:04:05.999999Z07:00"))})
-	}
-	return out
-}
 
 // AmountText is the decimal text of a sum of amounts.
 func AmountText(v decimal.Int128) string { return string(v.Append(nil, usage.AmountScale)) }

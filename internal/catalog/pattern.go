@@ -44,6 +44,28 @@ func matches(p, s string) bool {
 	return strings.Trim(p[i:], "*") == ""
 }
 
+// contains says whether every name that matches narrow matches wide; it is sure only of yes. It takes time like matches.
+func contains(wide, narrow string) bool {
+	i, j := 0, 0
+	star, from := -1, 0
+	for j < len(narrow) {
+		switch {
+		case i < len(wide) && wide[i] == '*':
+			star, from = i, j
+			i++
+		case i < len(wide) && narrow[j] != '*' && fits(wide[i], narrow[j]):
+			i++
+			j++
+		case star >= 0:
+			from++
+			i, j = star+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(wide[i:], "*") == ""
+}
+
 // intersect says whether some name matches both.
 func intersect(a, b string) bool {
 	if pa, pb := prefix(a), prefix(b); !strings.HasPrefix(pa, pb) && !strings.HasPrefix(pb, pa) {

@@ -14,7 +14,7 @@ func newCheckCommand(c *common) *cobra.Command {
 		Use:   "check FILE",
 		Short: "Say whether a catalogue can be used, and what to look at",
 		Long: "Say whether a catalogue can be used.\n\nErrors, with line and column: fields and values that are not those of a catalogue, prices that can't be computed exactly, two rates of one rank that fit the same lines at one time.\n" +
-			"Warnings: times between two rates that name the same in which neither holds, rates that hold no more.\n\nIt fails when there are errors.",
+			"Warnings: times between two rates that name the same in which neither holds, rates that are never reached because others go before them at all times, rates that hold no more.\n\nIt fails when there are errors.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return c.check(args[0]) },
 	}
@@ -33,7 +33,7 @@ func (c *common) check(path string) error {
 		return err
 	}
 	now := micros(c.now())
-	warnings := cat.Gaps()
+	warnings := append(cat.Gaps(), cat.Unreachable()...)
 	own := 0
 	for _, r := range cat.Rates() {
 		if r.Builtin {

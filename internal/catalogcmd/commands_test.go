@@ -86,6 +86,10 @@ func TestCheckNamesLineAndColumn(t *testing.T) {
 	require.Contains(t, out, "warning: ")
 	require.Contains(t, out, "neither holds")
 	require.Contains(t, out, `rate "a" holds no more`)
+
+	out, _, err = run(t, "", "check", file(t, "customers: [{customer: acme, plan: team}]\nrates:\n  - {id: a, book: cost, match: {meter: m, customer: acme, plan: gold}, price: 1}\n"))
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^warning: .*catalog.yaml:5:5: rate "a" is never reached: customer "acme" is on the plan "team", by .*catalog.yaml:3:13$`, out)
 }
 
 func TestPriceWritesTheArithmeticOut(t *testing.T) {
