@@ -111,9 +111,9 @@ func (b *billingFeed) receiver(ctx context.Context, host component.Host, r feedR
 		if err != nil {
 			return nil, err
 		}
-		return &biller.Events{
-			Client: newClient(client, c.ClientConfig.Endpoint, string(c.APIKey)), Protocol: *c.protocol, Key: string(c.APIKey), Value: c.ValueProperty,
-		}, nil
+		protocol := *c.protocol
+		protocol.Window = c.IdempotencyWindow
+		return &biller.Events{Client: newClient(client, c.ClientConfig.Endpoint, string(c.APIKey)), Protocol: protocol, Key: string(c.APIKey), Value: c.ValueProperty}, nil
 	case *stripeConfig:
 		client, err := c.ClientConfig.ToClient(ctx, host.GetExtensions(), b.set)
 		if err != nil {

@@ -72,8 +72,8 @@ func (c *webhookConfig) validate() error {
 	switch {
 	case c.BatchSize < 1 || c.BatchSize > 1000:
 		return fmt.Errorf("batch_size is %d: it takes a number from 1 to 1000", c.BatchSize)
-	case c.IdempotencyWindow != 0 && c.IdempotencyWindow < time.Hour:
-		return fmt.Errorf("idempotency_window is %s: it takes a duration of 1h or more, or 0s for a receiver that never forgets an id", c.IdempotencyWindow)
+	case !validWindow(c.IdempotencyWindow):
+		return windowError(c.IdempotencyWindow)
 	}
 	if c.Secret != "" {
 		if _, err := biller.SecretKey(string(c.Secret)); err != nil {
@@ -81,6 +81,12 @@ func (c *webhookConfig) validate() error {
 		}
 	}
 	return nil
+}
+
+func validWindow(w time.Duration) bool { return w == 0 || w >= time.Hour }
+
+func windowError(w time.Duration) error {
+	return fmt.Errorf("idempotency_window is %s: it takes a duration of 1h or more, or 0s for a receiver that never forgets an id", w)
 }
 
 func checkEndpoint(field, endpoint string) error {
@@ -104,6 +110,9 @@ type eventsConfig struct {
 	// ValueProperty is the property of an event that the value is in.
 	ValueProperty string `mapstructure:"value_property"`
 
+	// IdempotencyWindow is how long the biller remembers the ids of events: 1h or more, or 0 when it never forgets. What it is by default differs from biller to biller.
+	IdempotencyWindow time.Duration `mapstructure:"idempotency_window"`
+
 	protocol *biller.Protocol
 	kind     string
 }
@@ -116,7 +125,7 @@ var protocols = map[string]*biller.Protocol{
 func newEventsConfig(kind string) func() feedReceiver {
 	return func() feedReceiver {
 		p := protocols[kind]
-		return &eventsConfig{ReceiverConfig: newReceiverConfig("model"), ClientConfig: newClientConfig(p.Endpoint), ValueProperty: "value", protocol: p, kind: kind}
+		return &eventsConfig{ReceiverConfig: newReceiverConfig("model"), ClientConfig: newClientConfig(p.Endpoint), ValueProperty: "value", IdempotencyWindow: p.Window, protocol: p, kind: kind}
 	}
 }
 
@@ -130,6 +139,8 @@ func (c *eventsConfig) validate() error {
 	switch {
 	case c.APIKey == "" && c.kind != "openmeter": // one that is run by oneself has none
 		return errors.New("api_key is empty: set it, best from the environment, as ${env:NAME}")
+	case !validWindow(c.IdempotencyWindow):
+		return windowError(c.IdempotencyWindow)
 	case c.ValueProperty == "":
 		return errors.New("value_property is empty: name the property that the biller's meters add up, such as value")
 	}

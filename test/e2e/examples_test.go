@@ -107,10 +107,10 @@ func TestThePostingScriptPosts(t *testing.T) {
 
 func TestTheExampleConfigurationsAreValid(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"sidecar.yaml", "gateway.yaml"} {
+	for _, name := range []string{"sidecar.yaml", "gateway.yaml", "stripe.yaml"} {
 		cmd := exec.Command(program(t), "validate", "--config", example(t, name))
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "UBX_KEY=k", "TLS_CERT=c", "TLS_KEY=k", "LEDGER="+dir)
+		cmd.Env = append(os.Environ(), "UBX_KEY=k", "TLS_CERT=c", "TLS_KEY=k", "STRIPE_API_KEY=sk", "LEDGER="+dir)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}

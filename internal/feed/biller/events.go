@@ -33,6 +33,9 @@ type Protocol struct {
 	answer func(records []*feed.Record, a answer) []feed.Outcome // nil: the status says all
 }
 
+// shortMemory is how long ids are taken to be remembered by those who don't say.
+const shortMemory = 23 * time.Hour
+
 // Limits of the biller.
 func (e *Events) Limits() feed.Limits {
 	return feed.Limits{Batch: e.Protocol.Batch, Window: e.Protocol.Window}
@@ -88,7 +91,7 @@ var Metronome = Protocol{
 
 // OpenMeter takes CloudEvents at POST /api/v1/events.
 var OpenMeter = Protocol{
-	Endpoint: "https://openmeter.cloud", Batch: 500, Window: 31 * 24 * time.Hour, path: "/api/v1/events",
+	Endpoint: "https://openmeter.cloud", Batch: 500, Window: shortMemory, path: "/api/v1/events",
 	header: func(key string) http.Header {
 		h := http.Header{"Content-Type": {"application/cloudevents-batch+json"}}
 		if key != "" {
@@ -189,7 +192,7 @@ func lagoReason(fields map[string][]string) string {
 
 // Orb takes POST /v1/ingest and names the events that it refuses.
 var Orb = Protocol{
-	Endpoint: "https://api.withorb.com", Batch: 500, Window: 24 * time.Hour * 30, path: "/v1/ingest", header: authorized,
+	Endpoint: "https://api.withorb.com", Batch: 500, Window: shortMemory, path: "/v1/ingest", header: authorized,
 	encode: func(records []*feed.Record, value string) any {
 		type event struct {
 			EventName      string            `json:"event_name"`
