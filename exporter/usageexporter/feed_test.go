@@ -128,6 +128,25 @@ func TestTheFeedEndsWithTheExporterAndGoesOn(t *testing.T) {
 	require.Len(t, lines(t, cfg, "file"), 1)
 }
 
+func TestAnHourIsSentWhenItIsSealedAndNotBefore(t *testing.T) {
+	cfg, err := feedOf(t, `{receivers: {file: {}}}`)
+	require.NoError(t, err)
+	cfg.Directory, cfg.MinFreeBytes, cfg.FlushInterval, cfg.SealAfter = t.TempDir(), 0, 100*time.Millisecond, 0
+	e := start(t, cfg, exportertest.NewNopSettings(typ))
+	now := event("now", 3)
+	now.Timestamp = usage.MicrosOf(time.Now().Add(2 * time.Hour)) // of an hour that goes on
+	require.NoError(t, e.ConsumeLogs(context.Background(), usage.EncodeLogs([]usage.Event{event("1", 5), now})))
+	require.Eventually(t, func() bool { return len(lines(t, cfg, "file")) > 0 }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, e.ConsumeLogs(context.Background(), usage.EncodeLogs([]usage.Event{event("late", 2)})))
+	require.Eventually(t, func() bool { return len(lines(t, cfg, "file")) > 1 }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, e.Shutdown(context.Background()))
+	all := lines(t, cfg, "file")
+	require.Len(t, all, 2)
+	require.Contains(t, all[0], `"quantity":"5"`)
+	require.Contains(t, all[1], `"revision":2`)
+	require.Contains(t, all[1], `"quantity":"2"`)
+}
+
 func lines(t *testing.T, cfg *Config, receiver string) (all []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(cfg.Directory, "feed", receiver, "*.ndjson"))

@@ -111,6 +111,9 @@ type Feed struct {
 
 	stop context.CancelFunc
 	work sync.WaitGroup
+
+	failures sync.Mutex
+	logged   map[string]time.Time // by what failed: when it was logged
 }
 
 // receiver is a receiver with its books.
@@ -134,7 +137,7 @@ type receiver struct {
 // Open begins to feed.
 func Open(o Options) (*Feed, error) {
 	o.setDefaults()
-	f := &Feed{o: o}
+	f := &Feed{o: o, logged: map[string]time.Time{}}
 	if err := f.open(); err != nil {
 		return nil, err
 	}
@@ -330,8 +333,19 @@ func (r *receiver) queued(records int) {
 	}
 }
 
+// failed logs a failure, the same one at most once a minute.
 func (f *Feed) failed(what, receiver string, err error) {
-	f.o.Logger.Error(what, zap.String("receiver", receiver), zap.Error(err))
+	now := f.o.Clock()
+	f.failures.Lock()
+	at, known := f.logged[what+receiver]
+	again := known && now.Sub(at) < time.Minute
+	if !again {
+		f.logged[what+receiver] = now
+	}
+	f.failures.Unlock()
+	if !again {
+		f.o.Logger.Error(what, zap.String("receiver", receiver), zap.Error(err))
+	}
 }
 
 func (f *Feed) now() usage.Micros { return max(0, usage.MicrosOf(f.o.Clock())) }
