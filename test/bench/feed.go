@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+)
+
+// feedAgainstNone posts events to the durable pipeline with and without a billing feed that sends open hours each second to a file and to a receiver that takes
+// everything.
+func feedAgainstNone(b *bench) error {
+	taker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer taker.Close()
+	const exporter = "flush_interval: 5s"
+	feed := fmt.Sprintf("%s, feed: {every: 1s, receivers: {file: {}, openmeter: {endpoint: %q}}}", exporter, taker.URL)
+	off := eventSubject{"no feed", durableConfig, 4, true}
+	on := eventSubject{"feed", strings.Replace(durableConfig, exporter, feed, 1), 4, true}
+	fmt.Printf("Events posted to /v1/events, arrays of %d, 4 connections: with a billing feed of open hours, each second, against none\n\n", eventsPerRequest)
+	header("no feed, events/s", "feed, events/s", "ratio", "no feed, CPU-s per million", "feed, CPU-s per million")
+	results, err := inTurns(b, []eventSubject{off, on}, b.events)
+	if err != nil {
+		return err
+	}
+	base, ours := results[off.String()], results[on.String()]
+	row(spread(base, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"), ratio(median(ours, measured.rate), median(base, measured.rate)),
+		spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"))
+	return nil
+}
