@@ -40,15 +40,6 @@ func (c converter) value(sum *big.Int) (text string, rest *big.Int) {
 	return decimalText(units, c.places), rest
 }
 
-// back is the sum that a value stands for.
-func (c converter) back(value string) (*big.Int, bool) {
-	units, ok := parseDecimal(value, c.places)
-	if !ok {
-		return nil, false
-	}
-	return units.Mul(units, c.step), true
-}
-
 // decimalText writes n, an integer of 10^-places, in its shortest form.
 func decimalText(n *big.Int, places int) string {
 	digits := new(big.Int).Abs(n).String()

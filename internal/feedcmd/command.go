@@ -2,6 +2,7 @@
 package feedcmd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type common struct {
 	json      bool
 	out       io.Writer
 	client    *control.Client
+	failed    error // of what was printed
 }
 
 // NewCommand is the command `feed` with its subcommands. A subcommand's error is one line. Errors are left to the caller to print.
@@ -57,7 +59,7 @@ func NewCommand() *cobra.Command {
 				return err
 			}
 			defer c.client.Close()
-			return run(cmd, args)
+			return errors.Join(run(cmd, args), c.failed)
 		}
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see --help", err) })
@@ -98,10 +100,23 @@ func (c *common) dial() error {
 	return fmt.Errorf("%s has the feeds of several writers: name one with --writer: %s", c.directory, strings.Join(running, ", "))
 }
 
-// table prints columns.
-func (c *common) table(print func(w io.Writer)) error {
+// printf prints. The command fails when it can't.
+func (c *common) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(c.out, format, args...); c.failed == nil {
+		c.failed = err
+	}
+}
+
+// table prints lines with columns that are divided by tabs.
+func (c *common) table(fill func(lines *bytes.Buffer) error) error {
+	var lines bytes.Buffer
+	if err := fill(&lines); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	print(w)
+	if _, err := w.Write(lines.Bytes()); err != nil {
+		return err
+	}
 	return w.Flush()
 }
 

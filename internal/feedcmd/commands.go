@@ -1,9 +1,8 @@
 package feedcmd
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +23,7 @@ func newStatusCommand(c *common) *cobra.Command {
 			if c.json {
 				return c.line(all)
 			}
-			if err := c.table(func(w io.Writer) {
+			if err := c.table(func(w *bytes.Buffer) error {
 				fmt.Fprintln(w, "RECEIVER\tFROM\tMADE\tDELIVERED\tPENDING\tOLDEST\tDEAD\tUNCERTAIN\tRETRIES\tCARRIED\tHOURS WAITING")
 				for _, s := range all {
 					from, oldest := s.From, "-"
@@ -36,15 +35,16 @@ func newStatusCommand(c *common) *cobra.Command {
 					}
 					fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%d\n", s.Receiver, from, s.Made, s.Delivered+s.Zero, s.Pending, oldest, s.Dead, s.Uncertain, s.Retries, s.Carried, s.Hours)
 				}
+				return nil
 			}); err != nil {
 				return err
 			}
 			for _, s := range all {
 				if s.Down != "" {
-					fmt.Fprintf(c.out, "%s takes nothing at present: %s\n", s.Receiver, s.Down)
+					c.printf("%s takes nothing at present: %s\n", s.Receiver, s.Down)
 				}
 				if s.Dead+s.Uncertain > 0 {
-					fmt.Fprintf(c.out, "%s has records that were set aside: see feed dead-letters --receiver %s\n", s.Receiver, s.Receiver)
+					c.printf("%s has records that were set aside: see feed dead-letters --receiver %s\n", s.Receiver, s.Receiver)
 				}
 			}
 			return nil
@@ -68,21 +68,19 @@ func newLettersCommand(c *common) *cobra.Command {
 			if c.json {
 				return c.client.Letters(sel, func(l *feed.Letter) error { return c.line(l) })
 			}
-			var err error
 			n := 0
-			printed := c.table(func(w io.Writer) {
+			if err := c.table(func(w *bytes.Buffer) error {
 				fmt.Fprintln(w, "RECEIVER\tSTATE\tREASON\tCUSTOMER\tMETER\tVALUE\tHOUR\tID\tDETAIL")
-				err = c.client.Letters(sel, func(l *feed.Letter) error {
+				return c.client.Letters(sel, func(l *feed.Letter) error {
 					n++
 					r := &l.Record
-					_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Receiver, l.State, l.Reason, r.Customer, r.Meter, r.Value, r.Hour, r.ID, l.Detail)
-					return err
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Receiver, l.State, l.Reason, r.Customer, r.Meter, r.Value, r.Hour, r.ID, l.Detail)
+					return nil
 				})
-			})
-			if err := errors.Join(err, printed); err != nil {
+			}); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.out, "%d records\n", n)
+			c.printf("%d records\n", n)
 			return nil
 		},
 	}
@@ -114,7 +112,7 @@ func newRetryCommand(c *common) *cobra.Command {
 			if delivered {
 				what = "are noted as delivered"
 			}
-			fmt.Fprintf(c.out, "%d records %s\n", n, what)
+			c.printf("%d records %s\n", n, what)
 			return nil
 		},
 	}
@@ -155,7 +153,7 @@ func newReconcileCommand(c *common) *cobra.Command {
 				return err
 			}
 			if !c.json {
-				fmt.Fprintf(c.out, "%d customers' meters and hours compared, %d differ\n", n, different)
+				c.printf("%d customers' meters and hours compared, %d differ\n", n, different)
 			}
 			if different > 0 {
 				return ErrDifferences
@@ -184,12 +182,12 @@ func (c *common) comparison(d *feed.Comparison) error {
 	if d.Receiver != nil {
 		has = ", the receiver has " + *d.Receiver
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %s  %s  %s: the ledger has %s, delivered %s, pending %s, set aside %s; in the receiver's unit %s sent%s\n",
+	c.printf("%s  %s  %s  %s: the ledger has %s, delivered %s, pending %s, set aside %s; in the receiver's unit %s sent%s\n",
 		word, d.Hour, d.Customer, d.Meter, d.Ledger, d.Delivered, d.Pending, d.Letters, d.Sent, has)
 	for _, id := range d.Records {
-		fmt.Fprintf(c.out, "    record %s\n", id)
+		c.printf("    record %s\n", id)
 	}
-	return err
+	return nil
 }
 
 func newReplayCommand(c *common) *cobra.Command {
@@ -205,7 +203,7 @@ func newReplayCommand(c *common) *cobra.Command {
 			if err := c.client.Replay(receiver, h); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.out, "%s is sent all hours from %s on; what was sent is not sent again\n", receiver, h.Start().Time().Format(time.RFC3339))
+			c.printf("%s is sent all hours from %s on; what was sent is not sent again\n", receiver, h.Start().Time().Format(time.RFC3339))
 			return nil
 		},
 	}
@@ -227,13 +225,13 @@ func newPreviewCommand(c *common) *cobra.Command {
 				if c.json {
 					return c.line(r)
 				}
-				_, err := fmt.Fprintf(c.out, "%s  %s (%s)  %s %s  = %s %s\n", r.Hour, r.Customer, r.ExternalCustomer, r.Meter, r.Value, r.Quantity, r.Unit)
-				return err
+				c.printf("%s  %s (%s)  %s %s  = %s %s\n", r.Hour, r.Customer, r.ExternalCustomer, r.Meter, r.Value, r.Quantity, r.Unit)
+				return nil
 			})
 			if err != nil || c.json {
 				return err
 			}
-			fmt.Fprintf(c.out, "%d records\n", n)
+			c.printf("%d records\n", n)
 			return nil
 		},
 	}

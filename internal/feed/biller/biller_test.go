@@ -105,9 +105,9 @@ func send(t *testing.T, r feed.Receiver, random *rand.Rand) map[billers.Account]
 		call := waiting[:n:n]
 		waiting = waiting[n:]
 		for i, o := range r.Send(context.Background(), call) {
-			switch {
-			case o.Fate == feed.Delivered:
-			case o.Fate == feed.Refused:
+			switch o.Fate {
+			case feed.Delivered:
+			case feed.Refused:
 				if call[i].Customer != "unwanted" {
 					t.Fatalf("a good record was refused: %s, %v", o.Reason, o.Err)
 				}

@@ -260,7 +260,7 @@ func (s *Stripe) meterID(ctx context.Context, name string) (string, error) {
 	}
 	s.meters = meters
 	if meters[name] == "" {
-		return "", fmt.Errorf("Stripe has no meter for the events %s", name) //nolint:staticcheck // a name
+		return "", fmt.Errorf("no meter of Stripe takes events named %s", name)
 	}
 	return meters[name], nil
 }

@@ -135,7 +135,7 @@ func VerifyStripe(secret, header string, body []byte, now time.Time) error {
 		return fmt.Errorf("the report's signature is %s old, at most %s is taken", age.Round(time.Second), reportTolerance)
 	}
 	mac := hmac.New(sha256.New, []byte(secret))
-	fmt.Fprintf(mac, "%d.", seconds)
+	mac.Write(fmt.Appendf(nil, "%d.", seconds))
 	mac.Write(body)
 	want := mac.Sum(nil)
 	for _, s := range signatures {
