@@ -90,6 +90,9 @@ func (b *billingFeed) spec(ctx context.Context, host component.Host, name string
 	if spec.From, err = c.from(); err != nil {
 		return spec, err
 	}
+	if file, ok := r.(*fileConfig); ok {
+		spec.Parquet = file.Parquet
+	}
 	spec.Receiver, err = b.receiver(ctx, host, r)
 	return spec, err
 }

@@ -19,9 +19,12 @@ import (
 // fileConfig is the receiver whose delivery is the line in feed/.
 type fileConfig struct {
 	ReceiverConfig `mapstructure:",squash"`
+
+	// Parquet makes a Parquet file of the lines of each day of delivery, beside them, when it is over.
+	Parquet bool `mapstructure:"parquet"`
 }
 
-func newFileConfig() feedReceiver { return &fileConfig{newReceiverConfig("model")} }
+func newFileConfig() feedReceiver { return &fileConfig{ReceiverConfig: newReceiverConfig("model")} }
 
 func (c *fileConfig) Unmarshal(conf *confmap.Conf) error { return unmarshalReceiver(conf, c) }
 func (*fileConfig) validate() error                      { return nil }

@@ -30,6 +30,7 @@ const (
 	keyLetter   = 'x' // number → Letter
 	keyLine     = 'l' // number → line that is to be written to the receiver's file
 	keyFile     = 'n' // name of a file → bytes of it that are surely written
+	keyParquet  = 'q' // name of a file of lines → conversion
 	keyCounts   = 'k' // → counts
 )
 

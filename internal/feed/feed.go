@@ -36,6 +36,7 @@ type Spec struct {
 	Customers *Customers
 	From      *usage.Hour // first hour that is sent; nil: all, or, when the ledger counted before the receiver was there, from the hour in which it came
 	Zeroes    bool        // records whose value is 0 are sent too
+	Parquet   bool        // the lines of a day become a Parquet file when it is over
 
 	Workers    int           // calls at once
 	Rate       int           // calls a second

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -46,8 +47,9 @@ type sender struct {
 	until     time.Time        // no call before it
 	unsettled []result         // not on disk yet
 
-	log     lineLog
-	wroteAt time.Time
+	log         lineLog
+	wroteAt     time.Time
+	convertedAt time.Time
 }
 
 func newSender(r *receiver) *sender {
@@ -316,7 +318,7 @@ func (s *sender) run(ctx context.Context) {
 	for {
 		calls, wait, err := s.step(ctx, s.receiver.feed.o.Clock())
 		if err == nil {
-			err = s.writeDueLines()
+			err = errors.Join(s.writeDueLines(), s.convert())
 		}
 		if err != nil {
 			s.receiver.feed.failed("records of the billing feed could not be sent or noted; they are kept and tried again", s.receiver.name, err)
