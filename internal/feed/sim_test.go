@@ -132,6 +132,7 @@ func (s *sim) run() error {
 		s.survive(s.random1)
 	}
 	s.calm(true)
+	s.feed, s.under = nil, map[string][]result{} // killed once more, and opened with all receivers
 	return s.settle()
 }
 
@@ -161,8 +162,12 @@ func (s *sim) survive(step func()) {
 		if m := &s.specs[1].Mapping; s.random.IntN(6) == 0 {
 			m.Dimensions = [][]string{nil, {"feature"}, {"feature", "model"}}[s.random.IntN(3)]
 		}
+		specs := slices.Clone(s.specs)
+		if s.books.faults && s.random.IntN(5) == 0 { // one is taken out for a while
+			specs = slices.Delete(specs, 0, 1+s.random.IntN(2))
+		}
 		f, err := Open(Options{
-			Books: s.books, Directory: s.dir, Writer: "main", Every: s.every, Receivers: s.specs, Manual: true,
+			Books: s.books, Directory: s.dir, Writer: "main", Every: s.every, Receivers: specs, Manual: true,
 			Clock: func() time.Time { return s.clock }, Random: s.random.Int64N, Instance: func() string { return "instance" }, sabotage: s.sabotage,
 		})
 		if err != nil {
