@@ -21,6 +21,7 @@ const (
 	ReasonUnknownTarget    = "unknown_target" // the corrected event did not arrive in time
 	ReasonInvalidTarget    = "invalid_target" // the corrected event can't be corrected so: another customer's, itself a correction, without this meter
 	ReasonExceedsTarget    = "exceeds_target" // takes away more than is there
+	ReasonTargetLeft       = "target_left"    // the corrected event is older than the ledger's retention of events
 	ReasonAlreadyRetracted = "already_retracted"
 	ReasonOverflow         = "overflow" // a total would no longer fit its column
 )

@@ -47,6 +47,9 @@ type Config struct {
 	// be made of what was acknowledged: 0 or more.
 	MinFreeBytes int64 `mapstructure:"min_free_bytes"`
 
+	// Retention is how long files stay; by default for ever.
+	Retention RetentionConfig `mapstructure:"retention"`
+
 	// CacheBytes bounds the memory for blocks of the store, in bytes: at least 1 MiB.
 	CacheBytes int64 `mapstructure:"cache_bytes"`
 

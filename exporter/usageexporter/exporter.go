@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -22,6 +23,7 @@ type usageExporter struct {
 	telemetry *metadata.TelemetryBuilder
 	ledger    *ledger.Ledger // nil before start and after shutdown
 	feed      *billingFeed   // nil without receivers
+	feeding   atomic.Pointer[billingFeed]
 }
 
 func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, error) {
@@ -42,6 +44,8 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 		MaxOpenBytes:   e.config.MaxOpenBytes,
 
 		RollupDimensions: e.config.RollupDimensions,
+		Retention:        e.config.Retention.ledger(),
+		KeepFrom:         e.keepFrom,
 
 		MinFreeBytes: e.config.MinFreeBytes,
 		CacheBytes:   e.config.CacheBytes,
@@ -57,6 +61,7 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 	if e.feed, err = startFeed(ctx, host, e.config, e.set, e.telemetry, l); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	e.feeding.Store(e.feed)
 	e.ledger = l
 	return nil
 }

@@ -2,7 +2,10 @@ package usageexporter
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,5 +139,51 @@ func TestASecondExporterOnADirectoryIsTold(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorContains(t, other.Start(context.Background(), componenttest.NewNopHost()), "is in use by this process")
 	require.NoError(t, other.Shutdown(context.Background()))
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+func TestRetentionIsAMonthOrForEverAndNeverShorterForSums(t *testing.T) {
+	const month = 35 * 24 * time.Hour
+	for message, r := range map[string]RetentionConfig{
+		"": {Events: month, Rollups: 2 * month, Runs: month},
+		"events is 839h0m0s: it takes 0 for ever, or a duration of at least 840h0m0s (35 days)": {Events: month - time.Hour},
+		"rollups (840h0m0s) is shorter than events (for ever)":                                  {Rollups: month},
+		"runs (840h0m0s) is shorter than events (1680h0m0s)":                                    {Events: 2 * month, Runs: month},
+	} {
+		err := r.Validate()
+		if message == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, message)
+	}
+}
+
+func TestNothingLeavesThatTheFeedHasNotSent(t *testing.T) {
+	var refuse atomic.Bool
+	refuse.Store(true)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if refuse.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer server.Close()
+	cfg, err := feedOf(t, `{every: 1s, receivers: {webhook: {endpoint: "`+server.URL+`", retry: {initial_interval: 10ms}}}}`)
+	require.NoError(t, err)
+	cfg.Directory, cfg.MinFreeBytes, cfg.FlushInterval, cfg.SealAfter = t.TempDir(), 0, 100*time.Millisecond, 0
+	cfg.Retention.Events = 840 * time.Hour
+	e := start(t, cfg, exportertest.NewNopSettings(typ))
+	require.NoError(t, e.ConsumeLogs(context.Background(), usage.EncodeLogs([]usage.Event{event("1", 5)}))) // of May 2026, long over
+	sealed := filepath.Join(cfg.Directory, "events", "*", "*", "*", "sealed-*.parquet")
+	files := func() int {
+		found, err := filepath.Glob(sealed)
+		require.NoError(t, err)
+		return len(found)
+	}
+	require.Eventually(t, func() bool { return files() == 1 }, 30*time.Second, 10*time.Millisecond)
+	refuse.Store(false)
+	require.Eventually(t, func() bool { return len(lines(t, cfg, "webhook")) == 1 && files() == 0 }, 60*time.Second, 10*time.Millisecond)
 	require.NoError(t, e.Shutdown(context.Background()))
 }

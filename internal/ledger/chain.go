@@ -16,19 +16,20 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// ChainRecord says what a sealed part is. Records are lines of JSON in state/writer=W/chain.ndjson and in the store. Each names
+// ChainRecord says what a sealed part is, or which files of sealed parts have left. Records are lines of JSON in state/writer=W/chain.ndjson and in the store. Each names
 // the SHA-256 of the line before it, without its line feed, so that none can be changed, left out or moved unseen.
 type ChainRecord struct {
 	Version  int                `json:"v"` // 1
 	Number   uint64             `json:"n"` // from 1
 	Writer   string             `json:"writer"`
 	Hour     string             `json:"hour"` // RFC 3339, UTC
-	Part     string             `json:"part"` // file name without its extension
+	Part     string             `json:"part"` // file name without its extension; empty in a record of files that left
 	SealedAt usage.Micros       `json:"sealed_at_us"`
-	Files    []ChainFile        `json:"files"`    // events, runs, rollups
-	Totals   parquetfile.Totals `json:"totals"`   // of the events file
-	Replaces []string           `json:"replaces"` // the parts whose events it holds; itself where the file system can't exchange folders
-	Previous string             `json:"prev"`     // SHA-256 of the line before, in hex; empty in the first
+	Files    []ChainFile        `json:"files"`          // events, runs, rollups
+	Totals   parquetfile.Totals `json:"totals"`         // of the events file
+	Left     []ChainFile        `json:"left,omitempty"` // files of one table that are older than their retention; Totals are those of their parts
+	Replaces []string           `json:"replaces"`       // the parts whose events it holds; itself where the file system can't exchange folders
+	Previous string             `json:"prev"`           // SHA-256 of the line before, in hex; empty in the first
 }
 
 // ChainFile is one file of a sealed part.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -57,6 +58,10 @@ func (g *group) find(d digest) (known, bool, error) {
 		return c.known, !c.forgotten, nil
 	}
 	k, found, err := g.s.known(d)
+	if found && g.l.o.sabotage == leaveForgets {
+		left, err := g.s.hasLeft(k)
+		return k, !left, err
+	}
 	if found && g.l.o.sabotage == forgetSealedIDs {
 		e, err := g.s.readOpen(k)
 		return k, e != nil, err
@@ -106,6 +111,10 @@ func (g *group) accept(r *request, it *item) error {
 
 func (g *group) judgeCorrection(r *request, it *item) error {
 	t, found, err := g.target(targetOf(it))
+	if errors.Is(err, errLeft) {
+		g.reject(r, it, usage.ReasonTargetLeft, leftDetail(it))
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 const (
 	keyChunk   = 'A' // hour, number of the first event → events that one commit brought for that hour
 	keyChange  = 'C' // change → hour: the hours in the order in which their totals changed last
+	keyLeaving = 'D' // hour → leaving: recorded in the chain, not removed yet
 	keyFlushed = 'F' // hour → flushedRecord
 	keyMerge   = 'G' // hour → lateMerge: begun, not done
 	keyHour    = 'H' // hour → hourRecord

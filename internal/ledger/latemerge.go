@@ -57,7 +57,7 @@ func (l *Ledger) chooseLate(s *state, h usage.Hour) (*lateMerge, error) {
 	first, bytes := len(parts), int64(0)
 	for first > 0 {
 		p := &parts[first-1]
-		if bytes += p.Bytes; !p.Done || p.Late == 0 || p.Late != parts[len(parts)-1].Late || bytes > l.o.SealBytes {
+		if bytes += p.Bytes; !p.Done || p.Late == 0 || p.Left != 0 || p.Late != parts[len(parts)-1].Late || bytes > l.o.SealBytes {
 			break
 		}
 		first--

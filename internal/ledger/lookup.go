@@ -85,6 +85,9 @@ func (l *Ledger) openSealed(s *state, k known) (file vfs.File, path string, err 
 		if seal == nil || !seal.Done || k.Seq >= seal.To {
 			return nil, "", corrupt("the store", fmt.Errorf("its number %d of %s is neither open nor sealed", k.Seq, hourText(k.Hour)))
 		}
+		if seal.Left&leftEvents != 0 {
+			return nil, "", errLeft
+		}
 		path = l.paths.part(treeEvents, k.Hour, seal.Name)
 		if file, err = l.o.FS.Open(path, vfs.RandomReadsOption); !errors.Is(err, fs.ErrNotExist) {
 			return file, path, err

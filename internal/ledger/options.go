@@ -40,6 +40,12 @@ type Options struct {
 	CacheBytes   int64 // block cache of the store
 	SealBytes    int64 // events of one sealed part, encoded; an open hour that has more is sealed piece by piece
 
+	Retention Retention
+
+	// KeepFrom says of which hours on nothing leaves yet, whatever Retention says; while it fails nothing leaves at all. It may read the ledger. nil keeps nothing
+	// back.
+	KeepFrom func() (usage.Hour, error)
+
 	FS       FS               // default: the operating system's
 	Clock    func() time.Time // default: time.Now
 	Logger   *zap.Logger      // default: none
@@ -62,6 +68,9 @@ func (o *Options) setDefaults() error {
 		return fmt.Errorf("writer id %q is not 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first a letter or digit", o.WriterID)
 	}
 	if _, err := groupingOf(o.RollupDimensions); err != nil {
+		return err
+	}
+	if err := o.Retention.Validate(); err != nil {
 		return err
 	}
 	if o.FlushInterval <= 0 {

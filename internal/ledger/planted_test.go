@@ -19,6 +19,8 @@ func simEveryOperation(round string, n int, unsynced int) []simStep {
 			steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "old", Seed: 5 + seed}, simStep{Op: "flush"}, simStep{Op: "later"})
 		}
 		round = "seal"
+	case "leave":
+		steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "later"}, simStep{Op: "old", Seed: 5}, simStep{Op: "retain", Seed: 5}, simStep{Op: "later"})
 	}
 	steps = append(steps, simStep{Op: round, Seed: 6, Fault: &simFault{Kind: "crash", After: n, Unsynced: unsynced}})
 	return append(steps, simStep{Op: "retry", Seed: 7})
@@ -29,7 +31,7 @@ const (
 	simAll        = 1000 // seeds from which on everything is tried that takes long
 )
 
-var simRounds = []string{"ingest", "restart", "late", "merge", "flush", "seal"}
+var simRounds = []string{"ingest", "restart", "late", "merge", "leave", "flush", "seal"}
 
 func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
 	for _, round := range simRounds {
@@ -61,6 +63,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		answerFailure: "a failed commit is answered as durable", reuseNames: "a name is used twice",
 		forgetWaiting: "a waiting correction is not applied", totalsApart: "totals and part are recorded apart",
 		mergeBeforeExchange: "a merge is recorded before the folders are exchanged", mergeSkipsLast: "a merge leaves a part out",
+		leaveUnrecorded: "files leave before the chain says so", leaveEarly: "files leave too early", leaveForgets: "what left is forgotten",
 	}
 	for plant := sabotage(1); plant < sabotages; plant++ {
 		t.Run(names[plant], func(t *testing.T) {

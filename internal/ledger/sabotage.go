@@ -22,6 +22,9 @@ const (
 	totalsApart                  // totals change in a transaction of their own, before the one that records the part
 	mergeBeforeExchange          // a merge of late parts is recorded before the folders are exchanged
 	mergeSkipsLast               // a merge of late parts leaves the last one's events out
+	leaveUnrecorded              // files leave before the chain says so
+	leaveEarly                   // files leave an hour too early
+	leaveForgets                 // the id of an event that left is not known any more
 	sabotages                    // their number, and one
 )
 

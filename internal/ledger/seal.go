@@ -30,6 +30,7 @@ type sealed struct {
 	Merged int          `json:"merged,omitempty"` // not 0: it is not sealed but a part, merged so many times over
 	Late   int          `json:"late,omitempty"`   // 1: it is of late usage; more: it was merged of such so many times, less one
 	Record uint64       `json:"record,omitempty"` // its number in the chain, once done
+	Left   uint8        `json:"left,omitempty"`   // bit i: its file of trees[i] has left
 
 	Dimensions []string `json:"dimensions"` // as in part
 }
@@ -44,7 +45,7 @@ type choice struct {
 	merged     int  // as in sealed
 }
 
-// Seal makes parts of what was acknowledged, then seals every hour that is due.
+// Seal makes parts of what was acknowledged, then seals every hour that is due, and removes what is older than its retention.
 func (l *Ledger) Seal(ctx context.Context) error {
 	l.maintenance.Lock()
 	defer l.maintenance.Unlock()
@@ -52,7 +53,11 @@ func (l *Ledger) Seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.sealHours(ctx, s)
+	err = l.sealHours(ctx, s)
+	if s.merge != nil || s.store.failure() != nil {
+		return err
+	}
+	return errors.Join(err, l.retain(ctx, s)) // also when it failed because the disk is full
 }
 
 func (l *Ledger) sealHours(ctx context.Context, s *state) error {
@@ -307,6 +312,7 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 	head.written = s.chain.written
 	h.flushedRecord, h.seal, s.chain, s.change = flushed, nil, head, change
 	h.parts = slices.Clone(h.parts[covered:])
+	s.sealedAgain(h.Hour)
 	s.openEvents -= plan.Events
 	s.openBytes -= plan.Bytes
 	if h.idle() {

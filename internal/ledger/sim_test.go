@@ -60,6 +60,8 @@ var simOps = []struct {
 	{"advance", 6},
 	{"back", 1},
 	{"expire", 2},
+	{"retain", 1},
+	{"leave", 2},
 	{"restart", 2},
 	{"crash", 3},
 }

@@ -226,19 +226,21 @@ func (r *simReader) check(fs FS, m *simModel, complete bool) error {
 				}
 			}
 		}
+	}
+	for _, tree := range []map[string][]simPart{rollups, runs} {
+		for hour := range tree {
+			if _, ok := events[hour]; !ok {
+				events[hour] = nil // sums alone: their events have to have left
+			}
+		}
+	}
+	for hour, parts := range events {
 		if err := checkSums(hour, parts, rollups[hour], runs[hour], m); err != nil {
 			return err
 		}
 	}
-	for _, sums := range []map[string][]simPart{rollups, runs} {
-		for hour := range sums {
-			if len(events[hour]) == 0 {
-				return fmt.Errorf("%s has sums of events that are not there", hour)
-			}
-		}
-	}
 	for k := range r.seen {
-		if !visible[k] {
+		if !visible[k] && !m.left[treeEvents][k] {
 			return fmt.Errorf("event %v was there and is gone", k)
 		}
 	}
@@ -251,7 +253,7 @@ func (r *simReader) check(fs FS, m *simModel, complete bool) error {
 
 func (r *simReader) checkComplete(fs FS, m *simModel, visible map[usage.Key]bool) error {
 	for k := range m.counted {
-		if !visible[k] {
+		if !visible[k] && !m.left[treeEvents][k] {
 			return fmt.Errorf("event %v was acknowledged and is not there", k)
 		}
 	}
@@ -271,14 +273,22 @@ func (r *simReader) checkComplete(fs FS, m *simModel, visible map[usage.Key]bool
 	return nil
 }
 
+// simFolder is an hour's folder below a tree.
+func simFolder(h usage.Hour) string {
+	t := h.Start().Time()
+	return fmt.Sprintf("/date=%s/hour=%02d/writer=main", t.Format("2006-01-02"), t.Hour())
+}
+
 // checkEvent says whether an event that readers see is one that has to be there.
 func (m *simModel) checkEvent(e *usage.Event, hour string) error {
 	want, ok := m.counted[e.Key()]
 	if !ok {
 		return fmt.Errorf("event %v is there and was never accepted", e.Key())
 	}
-	t := e.Timestamp.Hour().Start().Time()
-	if folder := fmt.Sprintf("/date=%s/hour=%02d/writer=main", t.Format("2006-01-02"), t.Hour()); hour != folder {
+	if m.left[treeEvents][e.Key()] {
+		return fmt.Errorf("event %v has left and is there", e.Key())
+	}
+	if folder := simFolder(e.Timestamp.Hour()); hour != folder {
 		return fmt.Errorf("event %v of %s is in %s", e.Key(), folder, hour)
 	}
 	if e.Kind != want.Kind || e.Corrects != want.Corrects || e.Timestamp != want.Timestamp || e.Model != want.Model || e.Feature != want.Feature ||
@@ -307,6 +317,9 @@ func checkSums(hour string, events, rollups, runs []simPart, m *simModel) error 
 			return fmt.Errorf("%s: rollups have a part of events %d to %d", hour, p.from, p.to)
 		}
 	}
+	for _, e := range m.summedAlone(treeRollups, hour) {
+		want.addEvent(&e)
+	}
 	if d := got.diff(want); d != "" {
 		return fmt.Errorf("%s: rollups: %s", hour, d)
 	}
@@ -318,27 +331,41 @@ func checkSums(hour string, events, rollups, runs []simPart, m *simModel) error 
 			gotRuns[k], _ = gotRuns[k].Add(row.Sums[4])
 		}
 	}
+	inRuns := m.summedAlone(treeRuns, hour)
 	for _, p := range events {
 		if covered(runs, p) != coveredWhole {
 			continue
 		}
 		for i := range p.file.events {
-			e := m.counted[p.file.events[i].Key()]
-			if e.RunID == "" {
-				continue
-			}
-			k := e.Customer + "/" + e.RunID
-			if l := e.Line(usage.MeterTokensIn); l != nil {
-				wantRuns[k], _ = wantRuns[k].AddInt64(int64(l.Quantity))
-			} else {
-				wantRuns[k], _ = wantRuns[k].AddInt64(0)
-			}
+			inRuns = append(inRuns, m.counted[p.file.events[i].Key()])
+		}
+	}
+	for i := range inRuns {
+		e := &inRuns[i]
+		if e.RunID == "" {
+			continue
+		}
+		k := e.Customer + "/" + e.RunID
+		if l := e.Line(usage.MeterTokensIn); l != nil {
+			wantRuns[k], _ = wantRuns[k].AddInt64(int64(l.Quantity))
+		} else {
+			wantRuns[k], _ = wantRuns[k].AddInt64(0)
 		}
 	}
 	if d := cmp.Diff(wantRuns, gotRuns); d != "" {
 		return fmt.Errorf("%s: runs (-want +got):\n%s", hour, d)
 	}
 	return nil
+}
+
+// summedAlone are the events of an hour that have left, but not what sums them.
+func (m *simModel) summedAlone(tree, hour string) (events []usage.Event) {
+	for k := range m.left[treeEvents] {
+		if e := m.counted[k]; !m.left[tree][k] && simFolder(e.Timestamp.Hour()) == hour {
+			events = append(events, e)
+		}
+	}
+	return events
 }
 
 const (

@@ -14,11 +14,12 @@ import (
 type simModel struct {
 	sent    map[usage.Key]usage.Event // what was acknowledged, as it was sent
 	counted map[usage.Key]usage.Event // what has to be in events/, with the lines that count
-	left    map[usage.Key][]usage.Line
+	remains map[usage.Key][]usage.Line
 	gone    map[usage.Key]bool // retracted
 	waiting []simWaiting
 	refused map[string]bool // key and reason of all that has to be in refused/
 	wait    time.Duration
+	left    map[string]map[usage.Key]bool // events whose file in a tree has left
 }
 
 type simWaiting struct {
@@ -28,8 +29,9 @@ type simWaiting struct {
 
 func newSimModel(wait time.Duration) *simModel {
 	return &simModel{
-		sent: map[usage.Key]usage.Event{}, counted: map[usage.Key]usage.Event{}, left: map[usage.Key][]usage.Line{},
+		sent: map[usage.Key]usage.Event{}, counted: map[usage.Key]usage.Event{}, remains: map[usage.Key][]usage.Line{},
 		gone: map[usage.Key]bool{}, refused: map[string]bool{}, wait: wait,
+		left: map[string]map[usage.Key]bool{treeEvents: {}, treeRollups: {}, treeRuns: {}},
 	}
 }
 
@@ -81,7 +83,7 @@ func (m *simModel) one(now time.Time, e usage.Event) string {
 	if e.Kind == usage.KindUsage {
 		m.sent[e.Key()] = e
 		m.counted[e.Key()] = e
-		m.left[e.Key()] = append([]usage.Line(nil), e.Lines...)
+		m.remains[e.Key()] = append([]usage.Line(nil), e.Lines...)
 		m.arrived(e.Key())
 		return ""
 	}
@@ -136,6 +138,8 @@ func (m *simModel) correct(e usage.Event) string {
 	target := usage.Key{Customer: e.Customer, ID: e.Corrects}
 	t, ok := m.counted[target]
 	switch {
+	case m.left[treeEvents][target]:
+		return usage.ReasonTargetLeft
 	case !ok || t.Kind != usage.KindUsage:
 		return usage.ReasonInvalidTarget
 	case m.gone[target]:
@@ -144,7 +148,7 @@ func (m *simModel) correct(e usage.Event) string {
 		return usage.ReasonInvalidTarget
 	}
 	e.Model, e.Feature, e.RunID = t.Model, t.Feature, t.RunID
-	left := append([]usage.Line(nil), m.left[target]...)
+	left := append([]usage.Line(nil), m.remains[target]...)
 	if e.Kind == usage.KindRetraction {
 		e.Lines = nil
 		for _, l := range left {
@@ -182,7 +186,7 @@ func (m *simModel) correct(e usage.Event) string {
 			return usage.ReasonInvalidTarget
 		}
 	}
-	m.left[target] = left
+	m.remains[target] = left
 	m.counted[e.Key()] = e
 	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -76,7 +77,12 @@ func (w *simWorld) step(op string) error {
 	case "flush":
 		return w.flush()
 	case "seal":
-		return w.maintain((*Ledger).Seal)
+		return w.seal()
+	case "retain":
+		return w.retain()
+	case "leave":
+		w.clock.now = w.clock.now.Add(time.Duration(w.rng.IntN(5*60)) * time.Minute)
+		return w.seal()
 	case "advance":
 		w.clock.now = w.clock.now.Add(time.Duration(w.rng.IntN(100)) * time.Minute)
 	case "later":
@@ -86,13 +92,7 @@ func (w *simWorld) step(op string) error {
 	case "expire":
 		return w.expire()
 	case "restart":
-		err := w.ledger.Close()
-		w.ledger = nil
-		if err != nil && !w.armed {
-			return err
-		}
-		w.reboot()
-		return w.open()
+		return w.restart()
 	case "crash":
 		w.fs.kill([]int{0, 0, 50, 100}[w.rng.IntN(4)])
 	}
@@ -110,11 +110,34 @@ func (w *simWorld) waves() error {
 			return err
 		}
 		w.clock.now = w.clock.now.Add(20 * time.Minute)
-		if err := w.maintain((*Ledger).Seal); err != nil {
+		if err := w.seal(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *simWorld) restart() error {
+	err := w.ledger.Close()
+	w.ledger = nil
+	if err != nil && !w.armed {
+		return err
+	}
+	w.reboot()
+	return w.open()
+}
+
+// retain lets what is old leave, from now on.
+func (w *simWorld) retain() error {
+	w.options.Retention = Retention{Events: 4 * time.Hour, Runs: 6 * time.Hour, Rollups: 9 * time.Hour}
+	w.keepFrom = math.MaxInt64
+	if w.rng.IntN(3) == 0 {
+		w.keepFrom = usage.MicrosOf(w.clock.now).Hour() - usage.Hour(w.rng.IntN(8))
+	}
+	if err := w.restart(); err != nil {
+		return err
+	}
+	return w.survive()
 }
 
 func maxTime(a, b time.Time) time.Time {

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -24,14 +29,17 @@ type simWorld struct {
 	rng     *rand.Rand // of the step
 	crashes *rand.Rand
 	sent    []usage.Event
-	armed   bool
+
+	keepFrom usage.Hour
+	armed    bool
 }
 
 func newSimWorld(plant sabotage) *simWorld {
-	w := &simWorld{clock: testClock{testTime}, model: newSimModel(5 * time.Hour), reader: newSimReader(), crashes: rand.New(rand.NewPCG(7, 7))}
+	w := &simWorld{clock: testClock{testTime}, model: newSimModel(5 * time.Hour), reader: newSimReader(), keepFrom: math.MaxInt64, crashes: rand.New(rand.NewPCG(7, 7))}
 	w.fs = newSimFS(vfs.NewCrashableMem(), w.crashes)
 	w.options = Options{
 		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
+		KeepFrom:   func() (usage.Hour, error) { return w.keepFrom, nil },
 		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2,
 	}
 	return w
@@ -86,7 +94,57 @@ func (w *simWorld) survive() error {
 	_ = w.ledger.Close() // of a dead machine
 	w.ledger = nil
 	w.reboot()
+	if err := w.explained(); err != nil {
+		return err
+	}
 	return w.open()
+}
+
+// explained says whether the chain's file, as the machine left it when it died, knows where each of its events files is: there, in a part that has
+// taken its place, or gone.
+func (w *simWorld) explained() error {
+	fs := directFS{w.fs.mem}
+	p := paths{fs: fs, dir: simDirectory, writer: w.options.WriterID}
+	text, err := (&Ledger{o: Options{FS: fs}}).readAll(p.chain())
+	if err != nil {
+		return err
+	}
+	left, replaced, named := map[string]bool{}, map[string]bool{}, []string{}
+	if _, err := ReadChain(text, func(r *ChainRecord) error {
+		for _, f := range r.Left {
+			left[f.Path] = true
+		}
+		for _, name := range r.Replaces {
+			replaced[path.Join(path.Dir(r.Files[0].Path), name+extension)] = name != r.Part
+		}
+		if r.Part != "" {
+			named = append(named, r.Files[0].Path)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, file := range named {
+		if left[file] || replaced[file] {
+			continue
+		}
+		var from, to int
+		if _, err := fmt.Sscanf(path.Base(file), "sealed-%d-%d", &from, &to); err != nil {
+			return err
+		}
+		names, err := p.list(path.Join(simDirectory, path.Dir(file)), extension)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(names, func(name string) bool {
+			var low, high int
+			_, err := fmt.Sscanf(name, "sealed-%d-%d", &low, &high)
+			return err == nil && low <= from && to <= high
+		}) {
+			return fmt.Errorf("%s is in the chain and not there, and nothing says why", file)
+		}
+	}
+	return nil
 }
 
 func (w *simWorld) check(complete bool) error {
@@ -100,10 +158,13 @@ func (w *simWorld) settled() error {
 		return err
 	}
 	w.clock.now = w.clock.now.Add(6 * time.Hour)
-	if err := w.maintain((*Ledger).Seal); err != nil {
+	if err := w.seal(); err != nil {
 		return err
 	}
 	if err := w.check(true); err != nil {
+		return err
+	}
+	if err := w.allLeft(); err != nil {
 		return err
 	}
 	if n := w.ledger.Stats().OpenEvents; n != 0 {
@@ -125,6 +186,88 @@ func (w *simWorld) flush() error {
 		return err
 	}
 	return w.checkTotals()
+}
+
+// seal seals until it succeeds, and takes down what left then: what was acknowledged and is not there, if its time is over.
+func (w *simWorld) seal() error {
+	if err := w.maintain((*Ledger).Seal); err != nil || w.options.Retention == (Retention{}) {
+		return err
+	}
+	w.arm(nil)
+	if err := w.survive(); err != nil {
+		return err
+	}
+	events, err := w.reader.parts(directFS{w.fs.mem}, treeEvents)
+	if err != nil {
+		return err
+	}
+	there := map[usage.Key]bool{}
+	for _, parts := range events {
+		for _, p := range parts {
+			for i := range p.file.events {
+				there[p.file.events[i].Key()] = true
+			}
+		}
+	}
+	for k, e := range w.model.counted {
+		if there[k] {
+			continue
+		}
+		for _, tree := range trees {
+			if w.due(e.Timestamp.Hour(), tree) {
+				w.model.left[tree][k] = true
+			}
+		}
+		if !w.model.left[treeEvents][k] {
+			return fmt.Errorf("event %v was acknowledged and is not there, before its time", k)
+		}
+	}
+	return nil
+}
+
+// due says whether files of an hour in a tree are to leave at present.
+func (w *simWorld) due(h usage.Hour, tree string) bool {
+	stay := map[string]time.Duration{treeEvents: w.options.Retention.Events, treeRuns: w.options.Retention.Runs, treeRollups: w.options.Retention.Rollups}[tree]
+	return stay > 0 && h < w.keepFrom && !(h + 1).Start().Time().Add(stay).After(w.clock.now)
+}
+
+// allLeft says whether everything has left whose time is over, when all is sealed, and whether the chain says what.
+func (w *simWorld) allLeft() error {
+	if w.options.Retention == (Retention{}) {
+		return nil
+	}
+	for k, e := range w.model.counted {
+		for _, tree := range trees {
+			if w.due(e.Timestamp.Hour(), tree) && !w.model.left[tree][k] {
+				return fmt.Errorf("%s of event %v is still there after its time", tree, k)
+			}
+		}
+	}
+	text, err := (&Ledger{o: Options{FS: directFS{w.fs.mem}}}).readAll(w.ledger.paths.chain())
+	if err != nil {
+		return err
+	}
+	var said parquetfile.Totals
+	if _, err := ReadChain(text, func(r *ChainRecord) (err error) {
+		if len(r.Left) > 0 && strings.HasPrefix(r.Left[0].Path, treeEvents) {
+			said, err = said.Plus(r.Totals)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	var sums parquetfile.TotalSums
+	for k := range w.model.left[treeEvents] {
+		e := w.model.counted[k]
+		if err := sums.Add(&e); err != nil {
+			return err
+		}
+	}
+	want := sums.Totals()
+	if d := cmp.Diff(want, said); want.Events > 0 && d != "" || want.Events != said.Events {
+		return fmt.Errorf("the chain's totals of what left (-want +got):\n%s", d)
+	}
+	return nil
 }
 
 // checkTotals compares the totals in the store with the model.
@@ -169,8 +312,11 @@ func (w *simWorld) checkChain() error {
 		return err
 	}
 	live := map[string]bool{}
-	replaced := map[string]bool{} // by a later record
+	replaced, left := map[string]bool{}, map[string]bool{} // by a later record
 	if _, err := ReadChain(text, func(r *ChainRecord) error {
+		for _, f := range r.Left {
+			left[f.Path] = true
+		}
 		for _, name := range r.Replaces {
 			if name != r.Part {
 				replaced[r.Hour+name] = true
@@ -185,6 +331,14 @@ func (w *simWorld) checkChain() error {
 			return nil
 		}
 		for _, f := range r.Files {
+			if left[f.Path] {
+				if there, err := l.paths.exists(simDirectory + "/" + f.Path); err != nil {
+					return err
+				} else if there {
+					return fmt.Errorf("%s has left and is there", f.Path)
+				}
+				continue
+			}
 			size, digest, err := l.digestFile(simDirectory + "/" + f.Path)
 			if err != nil {
 				return err

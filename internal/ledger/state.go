@@ -32,6 +32,9 @@ type state struct {
 
 	refusedPlan *refusedPart // begun, not done
 	merge       *lateMerge   // begun, not done
+	leaving     *leaving     // begun, not done
+
+	leaveFrom [len(trees)]usage.Hour // everything that was sealed of the hours before has left, by tree
 }
 
 // hour is an hour with its records, parts and what is being made of it.
@@ -182,6 +185,12 @@ func (l *Ledger) loadState(s *state) error {
 	if err := s.scanKind(keyMerge, func(key, value []byte) error {
 		s.merge = new(lateMerge)
 		return decodeJSON(key, value, s.merge)
+	}); err != nil {
+		return err
+	}
+	if err := s.scanKind(keyLeaving, func(key, value []byte) error {
+		s.leaving = new(leaving)
+		return decodeJSON(key, value, s.leaving)
 	}); err != nil {
 		return err
 	}

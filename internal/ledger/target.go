@@ -35,7 +35,8 @@ func decodeTarget(b []byte) (*target, error) {
 	return t, nil
 }
 
-// target is what is left of an event, those of this group included; found is false when no such event is there.
+// target is what is left of an event, those of this group included; found is false when no such event is there; the error is
+// errLeft when it is there no more.
 func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 	d := digestOf(key)
 	if t := g.targets[d]; t != nil {
@@ -44,6 +45,11 @@ func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 	k, found, err := g.find(d)
 	if err != nil || !found {
 		return nil, false, err
+	}
+	if left, err := g.s.hasLeft(k); err != nil {
+		return nil, false, err
+	} else if left {
+		return nil, false, errLeft
 	}
 	v, corrected, err := g.s.store.get(digestKey(keyTarget, d))
 	switch {

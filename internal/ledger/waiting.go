@@ -86,6 +86,11 @@ func (g *group) settle(w *waitingCorrection) error {
 	_ = g.batch.Delete(w.key, nil) // see wait
 	g.waits--
 	t, found, err := g.target(targetOf(&w.item))
+	if errors.Is(err, errLeft) {
+		g.reject(nil, &w.item, usage.ReasonTargetLeft, leftDetail(&w.item))
+		g.forget(w)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

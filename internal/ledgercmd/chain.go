@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 )
@@ -20,12 +21,13 @@ type chain struct {
 	head    string
 	sealed  map[string]*ledger.ChainRecord // by the path of the events file: those that stand
 	gone    map[string]*ledger.ChainRecord // by path: parts that were replaced by a sealed one
+	left    map[string]*ledger.ChainRecord // by path: files of sealed parts that are older than their retention
 	broken  error                          // where the chain breaks; the records before it are there
 }
 
 // readChain reads a writer's chain; a writer that has sealed nothing has none.
 func (c *common) readChain(writer string) (*chain, error) {
-	ch := &chain{writer: writer, sealed: map[string]*ledger.ChainRecord{}, gone: map[string]*ledger.ChainRecord{}}
+	ch := &chain{writer: writer, sealed: map[string]*ledger.ChainRecord{}, gone: map[string]*ledger.ChainRecord{}, left: map[string]*ledger.ChainRecord{}}
 	text, err := os.ReadFile(c.path("state/writer=" + writer + "/chain.ndjson"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return ch, nil
@@ -58,6 +60,12 @@ func (ch *chain) add(r *ledger.ChainRecord) {
 	if !ok {
 		return
 	}
+	if len(r.Left) > 0 {
+		for _, file := range r.Left {
+			ch.left[file.Path] = r
+		}
+		return
+	}
 	for _, name := range r.Replaces {
 		if name == r.Part {
 			continue
@@ -76,15 +84,72 @@ func recordFolder(r *ledger.ChainRecord) (folder, bool) {
 	return folder{hour.Hour(), r.Writer}, err == nil
 }
 
-// standing are the records of sealed parts that are in the tree, in the chain's order.
+// standing are the records of sealed parts that are in a tree, in the chain's order.
 func (ch *chain) standing() []*ledger.ChainRecord {
 	var records []*ledger.ChainRecord
 	for _, r := range ch.records {
-		if f, ok := recordFolder(r); ok && ch.sealed[f.part(trees[0], r.Part)] == r {
+		f, ok := recordFolder(r)
+		if !ok || ch.sealed[f.part(trees[0], r.Part)] != r {
+			continue
+		}
+		if slices.ContainsFunc(trees[:], func(tree string) bool { return ch.left[f.part(tree, r.Part)] == nil }) {
 			records = append(records, r)
 		}
 	}
 	return records
+}
+
+// leftEvents is how many events of hours in within have left.
+func (ch *chain) leftEvents(within timeRange) (n int64) {
+	for _, r := range ch.records {
+		if f, ok := recordFolder(r); ok && within.touches(f.hour) && len(r.Left) > 0 && strings.HasPrefix(r.Left[0].Path, trees[0]+"/") {
+			n += r.Totals.Events
+		}
+	}
+	return n
+}
+
+// isAbout says whether a record is about a part of its writer's hour, or about files of parts that are recorded before it.
+func (ch *chain) isAbout(r *ledger.ChainRecord, recorded map[string]bool) bool {
+	f, ok := recordFolder(r)
+	if !ok || f.writer != ch.writer {
+		return false
+	}
+	if len(r.Left) > 0 {
+		return !slices.ContainsFunc(r.Left, func(file ledger.ChainFile) bool { return !recorded[file.Path] })
+	}
+	for _, file := range r.Files {
+		recorded[file.Path] = true
+	}
+	return len(r.Files) == len(trees)
+}
+
+// leftFiles are the files of a writer that have left. The chain is read again when it has grown.
+func (c *common) leftFiles(writer string) (map[string]*ledger.ChainRecord, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := int64(-1)
+	if info, err := os.Stat(c.path("state/writer=" + writer + "/chain.ndjson")); err == nil {
+		size = info.Size()
+	}
+	known, ok := c.left[writer]
+	if ok && known.size == size {
+		return known.files, nil
+	}
+	ch, err := c.readChain(writer)
+	if err != nil {
+		return nil, err
+	}
+	if c.left == nil {
+		c.left = map[string]leftFiles{}
+	}
+	c.left[writer] = leftFiles{size, ch.left}
+	return ch.left, nil
+}
+
+type leftFiles struct {
+	size  int64 // of the chain
+	files map[string]*ledger.ChainRecord
 }
 
 // holds says whether a copy of the chain that someone kept is a beginning of this one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,9 @@ type common struct {
 	out       io.Writer
 	progress  io.Writer // nil where nobody looks
 	waited    atomic.Int64
+
+	mu   sync.Mutex           // guards what follows
+	left map[string]leftFiles // by writer
 }
 
 // NewCommand is the command `ledger` with its subcommands. A subcommand's error is one line; a check that finds differences prints

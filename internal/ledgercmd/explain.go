@@ -23,6 +23,8 @@ type explainReport struct {
 	Agree    bool            `json:"rollups_agree"` // of the hours that lie wholly in the range
 	Hours    []*explainHour  `json:"hours"`
 	Refused  []refusedLine   `json:"refused"`
+
+	LeftHours int `json:"left_hours"` // whose rollups have left: what was in them is not in the total
 }
 
 // explainTotal is a sum over events; costs and prices by currency.
@@ -43,7 +45,7 @@ type explainTotal struct {
 type explainHour struct {
 	Hour   string           `json:"hour"`
 	Totals []*explainTotal  `json:"totals"`
-	Files  []explainFile    `json:"files"`
+	Files  []explainFile    `json:"files"` // of events, or of rollups where those have left
 	Fixes  []explainedEvent `json:"corrections"`
 }
 
@@ -123,6 +125,9 @@ func (c *common) explain(o *explainOptions) error {
 	}
 	bar.end()
 	report.Totals = total.lines()
+	if report.LeftHours, err = c.leftHours(r); err != nil {
+		return err
+	}
 	if report.Refused, err = c.refusals(r, func(row *parquetfile.RefusedRow) bool { return row.Customer == o.customer }); err != nil {
 		return err
 	}
@@ -137,6 +142,10 @@ func (c *common) explainHour(o *explainOptions, r timeRange, folders []folder, r
 	hour := &explainHour{Hour: hourText(folders[0].hour), Files: []explainFile{}, Fixes: []explainedEvent{}}
 	sum := newTotals()
 	for _, f := range folders {
+		left, err := c.leftFiles(f.writer)
+		if err != nil {
+			return err
+		}
 		var ofFolder, ofRollups *totals
 		var files []explainFile
 		var fixes []explainedEvent
@@ -152,9 +161,24 @@ func (c *common) explainHour(o *explainOptions, r timeRange, folders []folder, r
 				}
 			}
 			for _, name := range l[2] {
-				if err := c.customerRollups(f.part(trees[2], name), o, ofRollups); err != nil {
+				rel := f.part(trees[2], name)
+				if err := c.customerRollups(rel, o, ofRollups); err != nil {
 					return err
 				}
+				if left[f.part(trees[0], name)] == nil {
+					continue
+				}
+				if !r.covers(f.hour) {
+					return fmt.Errorf("its events have left: let the range begin and end with a whole hour")
+				}
+				alone := newTotals()
+				if err := c.customerRollups(rel, o, alone); err != nil {
+					return err
+				}
+				if rows := alone.rows(); rows > 0 {
+					files = append(files, explainFile{rel, rows})
+				}
+				ofFolder.merge(alone)
 			}
 			return nil
 		}); err != nil {
@@ -174,6 +198,27 @@ func (c *common) explainHour(o *explainOptions, r timeRange, folders []folder, r
 	total.merge(sum)
 	report.Hours = append(report.Hours, hour)
 	return nil
+}
+
+// leftHours is how many hours in r have lost rollups.
+func (c *common) leftHours(r timeRange) (int, error) {
+	writers, err := c.writers()
+	if err != nil {
+		return 0, err
+	}
+	hours := map[usage.Hour]bool{}
+	for _, w := range writers {
+		left, err := c.leftFiles(w)
+		if err != nil {
+			return 0, err
+		}
+		for path, record := range left {
+			if f, ok := recordFolder(record); ok && r.touches(f.hour) && strings.HasPrefix(path, trees[2]+"/") {
+				hours[f.hour] = true
+			}
+		}
+	}
+	return len(hours), nil
 }
 
 // customerRows adds what a file has of the customer.
@@ -257,6 +302,9 @@ func (c *common) printExplain(r *explainReport, within timeRange) error {
 		p.linef("rollups say the same of every whole hour")
 	} else {
 		p.linef("rollups DIFFER: see ledger verify")
+	}
+	if r.LeftHours > 0 {
+		p.linef("the rollups of %s have left by retention: what was in them is not in this total", countText(int64(r.LeftHours), "hour", "hours"))
 	}
 	p.linef("")
 	g = newGrid("hour", "meter", ">quantity", ">cost", ">price", ">events", "files (rows)")

@@ -31,6 +31,8 @@ type fixture struct {
 	t   *testing.T
 	dir string
 	now time.Time
+
+	retention ledger.Retention
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -43,7 +45,7 @@ func (f *fixture) write(writer string, seal bool, events ...usage.Event) []usage
 	f.t.Helper()
 	l, err := ledger.Open(ledger.Options{
 		Directory: f.dir, WriterID: writer, SealAfter: 15 * time.Minute, CorrectionWait: time.Hour,
-		Clock: func() time.Time { return f.now }, Manual: true,
+		Clock: func() time.Time { return f.now }, Manual: true, Retention: f.retention,
 	})
 	if err != nil {
 		f.t.Fatal(err)

@@ -24,6 +24,7 @@ type rebuildReport struct {
 	Output  string   `json:"output"`
 	Parts   int      `json:"parts"`
 	Events  int64    `json:"events"`
+	Left    int      `json:"left"`    // parts without events, which have left: their sums can't be made
 	Changed []string `json:"changed"` // rollups and runs whose rows are not those of the ledger
 }
 
@@ -81,6 +82,9 @@ func (c *common) rebuild(o *rebuildOptions, g *parquetfile.Grouping) error {
 	for _, rel := range report.Changed {
 		p.linef("differs  %s", rel)
 	}
+	if report.Left > 0 {
+		p.linef("the events of %s are not there: their sums stay as they are, in the ledger alone", countText(int64(report.Left), "part", "parts"))
+	}
 	p.linef("made the rollups and runs of %s with %s in %s: %s", countText(int64(report.Parts), "part", "parts"), countText(report.Events, "event", "events"), report.Output,
 		countText(int64(len(report.Changed)), "file differs from the ledger's", "files differ from the ledger's"))
 	return p.err
@@ -101,11 +105,11 @@ func newDirectory(dir string) error {
 }
 
 func (c *common) rebuildFolder(f folder, g *parquetfile.Grouping, output string, report *rebuildReport) error {
-	var parts int
+	var parts, left int
 	var events int64
 	var changed []string
 	err := c.steady(f, func(l *listing, _ bool) error {
-		parts, events, changed = 0, 0, nil
+		parts, left, events, changed = 0, len(l.names())-len(l[0]), 0, nil
 		for i, tree := range trees[1:] { // of an earlier try
 			if err := os.RemoveAll(filepath.Join(output, filepath.FromSlash(f.rel(tree)))); err != nil {
 				return err
@@ -126,6 +130,7 @@ func (c *common) rebuildFolder(f folder, g *parquetfile.Grouping, output string,
 		return nil
 	})
 	report.Parts += parts
+	report.Left += left
 	report.Events += events
 	report.Changed = append(report.Changed, changed...)
 	return err

@@ -26,6 +26,7 @@ type writerReport struct {
 	SealedParts  int            `json:"sealed_parts"`
 	SealedEvents int64          `json:"sealed_events"`
 	SealedRows   int64          `json:"sealed_rows"`
+	LeftEvents   int64          `json:"left_events"` // that are older than their retention
 	ChainRecords int            `json:"chain_records"`
 	ChainHead    string         `json:"chain_head"`
 	FirstHour    string         `json:"first_hour,omitempty"`
@@ -78,7 +79,11 @@ func (c *common) writerStatus(writer string) (writerReport, error) {
 		return r, ch.broken
 	}
 	r.ChainRecords, r.ChainHead = len(ch.records), ch.head
+	r.LeftEvents = ch.leftEvents(always)
 	for _, rec := range ch.standing() {
+		if f, _ := recordFolder(rec); ch.left[f.part(trees[0], rec.Part)] != nil {
+			continue
+		}
 		r.SealedParts++
 		r.SealedEvents += rec.Totals.Events
 		r.SealedRows += rec.Totals.Rows
@@ -142,6 +147,11 @@ func (c *common) printStatus(r *statusReport) error {
 			countText(int64(w.SealedParts), "part", "parts"), countText(w.SealedEvents, "event", "events"),
 			countText(int64(w.ChainRecords), "record", "records"), dash(w.ChainHead)); err != nil {
 			return err
+		}
+		if w.LeftEvents > 0 {
+			if _, err := fmt.Fprintf(c.out, "  %s left by retention\n", countText(w.LeftEvents, "event", "events")); err != nil {
+				return err
+			}
 		}
 		if err := c.printOpen(w.Open); err != nil {
 			return err

@@ -97,6 +97,14 @@ func (t *totals) merge(o *totals) {
 	}
 }
 
+// rows is how many rows of events the totals are over.
+func (t *totals) rows() (n int64) {
+	for _, m := range t.meters {
+		n += m.events + m.corrections + m.retractions
+	}
+	return n
+}
+
 // equal compares all but what kind the events are of.
 func (t *totals) equal(o *totals) bool {
 	if len(t.meters) != len(o.meters) {

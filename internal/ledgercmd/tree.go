@@ -141,7 +141,35 @@ func (c *common) list(f folder) (l listing, err error) {
 	return l, nil
 }
 
-func (l *listing) complete() bool { return slices.Equal(l[0], l[1]) && slices.Equal(l[0], l[2]) }
+// complete says whether each part is in all three trees, but for what has left.
+func (c *common) complete(f folder, l *listing) (bool, error) {
+	if slices.Equal(l[0], l[1]) && slices.Equal(l[0], l[2]) {
+		return true, nil
+	}
+	left, err := c.leftFiles(f.writer)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range l.names() {
+		for i, tree := range trees {
+			if !slices.Contains(l[i], name) && left[f.part(tree, name)] == nil {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// names are the parts that are in any tree, sorted.
+func (l *listing) names() []string {
+	all := map[string]bool{}
+	for _, names := range l {
+		for _, n := range names {
+			all[n] = true
+		}
+	}
+	return sortedNames(all)
+}
 
 // steady is how often, and how long apart, a folder is looked at again whose parts are just being made or exchanged, and how often in
 // all of a command: a ledger that is damaged in many places is not waited for.
@@ -159,9 +187,13 @@ func (c *common) steady(f folder, work func(l *listing, incomplete bool) error) 
 		if err != nil {
 			return err
 		}
+		complete, err := c.complete(f, &l)
+		if err != nil {
+			return err
+		}
 		wait := try < steadyTries && c.waited.Load() < patience
-		if l.complete() || !wait {
-			if err = work(&l, !l.complete()); !wait || !errors.Is(err, fs.ErrNotExist) {
+		if complete || !wait {
+			if err = work(&l, !complete); !wait || !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

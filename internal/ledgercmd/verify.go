@@ -39,14 +39,17 @@ const (
 )
 
 type verifyReport struct {
-	OK       bool      `json:"ok"`
-	Hours    int       `json:"hours"`
-	Parts    int       `json:"parts"`
-	Sealed   int       `json:"sealed_parts"` // of them, held against the chain
-	Records  int       `json:"chain_records"`
-	Events   int64     `json:"events"`
-	Rows     int64     `json:"rows"`
-	Bytes    int64     `json:"bytes"`
+	OK      bool  `json:"ok"`
+	Hours   int   `json:"hours"`
+	Parts   int   `json:"parts"`
+	Sealed  int   `json:"sealed_parts"` // of them, held against the chain
+	Records int   `json:"chain_records"`
+	Events  int64 `json:"events"`
+	Rows    int64 `json:"rows"`
+	Bytes   int64 `json:"bytes"`
+
+	LeftEvents int64 `json:"left_events"` // that are older than their retention, according to the chain
+
 	Problems []problem `json:"problems"`
 }
 
@@ -133,6 +136,11 @@ func (c *common) printVerify(r *verifyReport, o *verifyOptions) error {
 		countText(int64(r.Records), "record", "records"), countText(r.Events, "event", "events"), countText(r.Rows, "row", "rows"), byteText(r.Bytes))
 	if err != nil {
 		return err
+	}
+	if r.LeftEvents > 0 {
+		if _, err := fmt.Fprintf(c.out, "%s left by retention; ", countText(r.LeftEvents, "event", "events")); err != nil {
+			return err
+		}
 	}
 	if r.OK {
 		_, err = fmt.Fprintln(c.out, "all is what it has to be")
@@ -241,8 +249,10 @@ func (v *verifier) checkChain(writer string) error {
 	if ch.broken != nil {
 		v.found(problem{Kind: kindChain, Writer: writer, Detail: ch.broken.Error()})
 	}
+	v.report.LeftEvents += ch.leftEvents(v.within)
+	recorded := map[string]bool{}
 	for _, r := range ch.records {
-		if f, ok := recordFolder(r); !ok || f.writer != writer || len(r.Files) != len(trees) {
+		if !ch.isAbout(r, recorded) {
 			v.found(problem{Kind: kindChain, Writer: writer, Hour: r.Hour, Detail: fmt.Sprintf("record %d is not about a part of this writer", r.Number)})
 		}
 	}

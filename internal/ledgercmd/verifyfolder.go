@@ -65,9 +65,9 @@ func (v *verifier) look(f folder, l *listing, incomplete, fresh bool, t *tally) 
 		return false, err
 	}
 	if incomplete {
-		v.lookIncomplete(f, l, t)
+		v.lookIncomplete(f, l, ch, t)
 	}
-	for _, name := range l[0] {
+	for _, name := range l.names() {
 		rel := f.part(trees[0], name)
 		record := ch.sealed[rel]
 		if by := ch.gone[rel]; by != nil {
@@ -78,33 +78,51 @@ func (v *verifier) look(f folder, l *listing, incomplete, fresh bool, t *tally) 
 			t.found(f, kindUnfinished, rel, "is not in the chain: its seal was cut short, and is finished when the collector starts; or the chain has lost its record")
 			again = true
 		}
-		if !slices.Contains(l[1], name) || !slices.Contains(l[2], name) {
+		whole := true
+		for i, tree := range trees {
+			there, by := slices.Contains(l[i], name), ch.left[f.part(tree, name)]
+			whole = whole && (there || by != nil)
+			if there && by != nil {
+				t.found(f, kindUnfinished, f.part(tree, name), "has left according to record %d and is there: its removal was cut short, and is finished when the collector starts", by.Number)
+				again = true
+			}
+		}
+		if !whole {
 			continue
 		}
 		t.parts++
-		if err := v.lookPart(f, name, record, t); err != nil {
+		if err := v.lookPart(f, name, l, record, t); err != nil {
 			return false, err
 		}
 	}
 	for _, record := range ch.standing() {
-		at, _ := recordFolder(record)
-		if at == f && !slices.Contains(l[0], record.Part) {
-			t.found(f, kindMissing, f.part(trees[0], record.Part), "is in record %d of the chain, with %s, and is not there", record.Number, countText(record.Totals.Events, "event", "events"))
+		if at, _ := recordFolder(record); at == f && v.lookMissing(f, l, ch, record, t) {
 			again = true
 		}
 	}
 	return again, nil
 }
 
-// lookIncomplete says which parts lack a file.
-func (v *verifier) lookIncomplete(f folder, l *listing, t *tally) {
-	all := map[string]bool{}
-	for _, names := range l {
-		for _, n := range names {
-			all[n] = true
+// lookMissing says whether a part that the chain names is not there.
+func (v *verifier) lookMissing(f folder, l *listing, ch *chain, record *ledger.ChainRecord, t *tally) (missing bool) {
+	alone := ch.left[f.part(trees[0], record.Part)] != nil // sums whose events have left
+	for i, tree := range trees {
+		rel := f.part(tree, record.Part)
+		if i > 0 && !alone || ch.left[rel] != nil || slices.Contains(l[i], record.Part) {
+			continue
 		}
+		t.found(f, kindMissing, rel, "is in record %d of the chain, with %s, and is not there", record.Number, countText(record.Totals.Events, "event", "events"))
+		missing = true
 	}
-	for _, name := range sortedNames(all) {
+	return missing
+}
+
+// lookIncomplete says which parts lack a file that has not left.
+func (v *verifier) lookIncomplete(f folder, l *listing, ch *chain, t *tally) {
+	for _, name := range l.names() {
+		if ch.left[f.part(trees[0], name)] != nil {
+			continue // lookMissing says so
+		}
 		for i, tree := range trees {
 			if !slices.Contains(l[i], name) {
 				t.found(f, kindUnfinished, f.part(tree, name), "is not there, other files of this part are: a crash cut it short and the collector makes it when it starts, or it was removed")
@@ -113,10 +131,15 @@ func (v *verifier) lookIncomplete(f folder, l *listing, t *tally) {
 	}
 }
 
-// lookPart checks one part that has its three files.
-func (v *verifier) lookPart(f folder, name string, record *ledger.ChainRecord, t *tally) error {
-	files := make([]*file, len(trees))
+// lookPart checks one part that has its three files, or those that have not left.
+func (v *verifier) lookPart(f folder, name string, l *listing, record *ledger.ChainRecord, t *tally) error {
+	files := make([]*file, len(trees)) // nil: it has left
+	whole := true
 	for i, tree := range trees {
+		if !slices.Contains(l[i], name) {
+			whole = false
+			continue
+		}
 		var err error
 		if files[i], err = v.open(f.part(tree, name)); err != nil {
 			return err
@@ -130,18 +153,21 @@ func (v *verifier) lookPart(f folder, name string, record *ledger.ChainRecord, t
 			return err
 		}
 	}
-	if v.quick {
-		if record != nil {
-			t.events += record.Totals.Events
-			t.rows += record.Totals.Rows
-		}
-		return nil
+	switch {
+	case !v.quick && whole:
+		return lookContents(f, files, record, t)
+	case record != nil && files[0] != nil:
+		t.events += record.Totals.Events
+		t.rows += record.Totals.Rows
 	}
-	return lookContents(f, files, record, t)
+	return nil
 }
 
 func lookHashes(f folder, files []*file, record *ledger.ChainRecord, t *tally) error {
 	for i, file := range files {
+		if file == nil {
+			continue
+		}
 		if i >= len(record.Files) || record.Files[i].Path != file.rel {
 			t.found(f, kindChain, file.rel, "is not among the files of record %d", record.Number)
 			continue

@@ -39,7 +39,7 @@ func documentedQueries(t *testing.T) map[string]string {
 
 const emptyMark = "-- no rows\n"
 
-// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, late usage in parts that were merged, a correction, a retraction, a refusal.
+// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, late usage in parts that were merged, an hour whose events have left, a correction, a retraction, a refusal.
 func realLedger(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,6 +83,23 @@ func realLedger(t *testing.T) string {
 		take(usageOf(uint64(10*w+3), hourOfTest+4, 50)...)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if w > 0 { // an hour of its own, which leaves but for its sums
+			old := usageOf(uint64(10*w+4), hourOfTest-100, 50)
+			o := ledger.Options{
+				Directory: filepath.Join(dir, "usage"), WriterID: writer, SealAfter: 0, Clock: func() time.Time { return now }, Manual: true,
+				Retention: ledger.Retention{Events: 90 * time.Hour},
+			}
+			if l, err = ledger.Open(o); err != nil {
+				t.Fatal(err)
+			}
+			take(old...)
+			if err := l.Seal(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return dir
@@ -154,13 +171,13 @@ func TestTheDocumentedAuditsFindWhatIsWrong(t *testing.T) {
 	}
 	e := usage.Event{ID: "new", Customer: "acme", Timestamp: hourOfTest.Start(), Lines: []usage.Line{{Meter: "m", Quantity: 1}}}
 	for title, damage := range map[string]func(t *testing.T){
-		"Every part's rollups are the sums of its events:": func(t *testing.T) { put(t, hourOfTest, "part-1.parquet", e) },
-		"Every event lies in its hour:":                    func(t *testing.T) { put(t, hourOfTest+1, "part-1.parquet", e) },
+		"Every part's rollups are the sums of its events, but for those whose events have left:": func(t *testing.T) { put(t, hourOfTest, "part-1.parquet", e) },
+		"Every event lies in its hour:": func(t *testing.T) { put(t, hourOfTest+1, "part-1.parquet", e) },
 		"No id of a customer is there twice, at no writer and in no hour:": func(t *testing.T) {
 			put(t, hourOfTest, "part-1.parquet", e)
 			put(t, hourOfTest, "part-2.parquet", e)
 		},
-		"Nothing is corrected below zero, and nothing that isn't there:": func(t *testing.T) {
+		"Nothing is corrected below zero, and nothing that isn't there (where events have left, corrections of theirs in later hours show up here):": func(t *testing.T) {
 			c := e
 			c.Kind, c.Corrects, c.Lines = usage.KindCorrection, "nothing", []usage.Line{{Meter: "m", Quantity: 5}}
 			put(t, hourOfTest, "part-1.parquet", c)
@@ -168,7 +185,7 @@ func TestTheDocumentedAuditsFindWhatIsWrong(t *testing.T) {
 		"Every line of a chain names the SHA-256 of the line before it:": func(t *testing.T) {
 			rewrite(t, "usage/state/writer=main/chain.ndjson", func(b []byte) []byte { return []byte(strings.Replace(string(b), `"events":`, `"events":1`, 1)) })
 		},
-		"Every sealed file is the one that its record says, byte for byte:": func(t *testing.T) {
+		"Every sealed file is the one that its record says, byte for byte, and those that left are gone:": func(t *testing.T) {
 			rewrite(t, glob(t, "usage/runs/*/*/*/sealed-*")[0], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
 		},
 	} {

@@ -183,7 +183,7 @@ func (r *run) rows(dst []RunRow) []RunRow {
 	return dst
 }
 
-func sortedKeys(m map[string]Money) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"cmp"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -78,10 +79,12 @@ func (s *TotalSums) Totals() Totals {
 	for k, v := range s.meters {
 		t.Quantities = append(t.Quantities, MeterTotal{k.meter, k.unit, string(v.Append(nil, usage.QuantityScale))})
 	}
-	slices.SortFunc(t.Quantities, func(a, b MeterTotal) int {
-		return cmp.Or(strings.Compare(a.Meter, b.Meter), strings.Compare(a.Unit, b.Unit))
-	})
+	slices.SortFunc(t.Quantities, compareMeters)
 	return t
+}
+
+func compareMeters(a, b MeterTotal) int {
+	return cmp.Or(strings.Compare(a.Meter, b.Meter), strings.Compare(a.Unit, b.Unit))
 }
 
 func amountTotals(sums map[string]Money) []AmountTotal {
@@ -90,4 +93,64 @@ func amountTotals(sums map[string]Money) []AmountTotal {
 		totals = append(totals, AmountTotal{currency, string(sums[currency].Amount.Append(nil, usage.AmountScale))})
 	}
 	return totals
+}
+
+// Plus is what both hold together. The error is about texts that are no decimals.
+func (t Totals) Plus(o Totals) (Totals, error) {
+	if o.Events == 0 {
+		return t, nil
+	}
+	if t.Events == 0 {
+		return o, nil
+	}
+	sum := Totals{Rows: t.Rows + o.Rows, Events: t.Events + o.Events, FirstAt: min(t.FirstAt, o.FirstAt), LastAt: max(t.LastAt, o.LastAt)}
+	quantities := map[meterKey]*big.Rat{}
+	for _, q := range slices.Concat(t.Quantities, o.Quantities) {
+		if err := addText(quantities, meterKey{q.Meter, q.Unit}, q.Quantity); err != nil {
+			return Totals{}, err
+		}
+	}
+	sum.Quantities = []MeterTotal{}
+	for k, v := range quantities {
+		sum.Quantities = append(sum.Quantities, MeterTotal{k.meter, k.unit, decimalText(v, usage.QuantityScale)})
+	}
+	slices.SortFunc(sum.Quantities, compareMeters)
+	var err error
+	if sum.Costs, err = plusAmounts(t.Costs, o.Costs); err != nil {
+		return Totals{}, err
+	}
+	sum.Prices, err = plusAmounts(t.Prices, o.Prices)
+	return sum, err
+}
+
+func plusAmounts(a, b []AmountTotal) ([]AmountTotal, error) {
+	sums := map[string]*big.Rat{}
+	for _, x := range slices.Concat(a, b) {
+		if err := addText(sums, x.Currency, x.Amount); err != nil {
+			return nil, err
+		}
+	}
+	totals := []AmountTotal{}
+	for _, currency := range sortedKeys(sums) {
+		totals = append(totals, AmountTotal{currency, decimalText(sums[currency], usage.AmountScale)})
+	}
+	return totals, nil
+}
+
+// addText adds a decimal's text, exactly.
+func addText[K comparable](sums map[K]*big.Rat, key K, text string) error {
+	v, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return fmt.Errorf("a total is %q, which is no decimal", text)
+	}
+	if sums[key] == nil {
+		sums[key] = new(big.Rat)
+	}
+	sums[key].Add(sums[key], v)
+	return nil
+}
+
+func decimalText(v *big.Rat, scale int) string {
+	text := v.FloatString(scale)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }

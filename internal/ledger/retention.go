@@ -1,0 +1,313 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
+)
+
+// Retention is how long the files of sealed parts stay, from the end of their hour; 0 is for ever. Sums stay as long as what they sum, or longer. What the
+// store knows stays for ever: ids, so that a copy of an event that left is a duplicate, and the totals of hours.
+type Retention struct {
+	Events, Rollups, Runs time.Duration
+}
+
+// MinRetention is the shortest time that is sensible: a month's invoice, and some days to object to it.
+const MinRetention = 35 * 24 * time.Hour
+
+// Validate says what of it can't be.
+func (r Retention) Validate() error {
+	for _, sums := range [...]struct {
+		name string
+		time.Duration
+	}{{treeRollups, r.Rollups}, {treeRuns, r.Runs}} {
+		switch {
+		case sums.Duration < 0 || r.Events < 0:
+			return errors.New("a time is negative: 0 is for ever")
+		case sums.Duration > 0 && (r.Events == 0 || r.Events > sums.Duration):
+			return fmt.Errorf("%s (%s) is shorter than %s (%s): sums stay as long as what they sum, or longer; 0 is for ever", sums.name, sums.Duration, treeEvents, orForEver(r.Events))
+		}
+	}
+	return nil
+}
+
+func orForEver(d time.Duration) string {
+	if d == 0 {
+		return "for ever"
+	}
+	return d.String()
+}
+
+// leaving is the files of an hour in one tree that are recorded in the chain as having left, and are to be removed.
+type leaving struct {
+	Hour  usage.Hour `json:"hour"`
+	Tree  int        `json:"tree"`  // in trees
+	Names []string   `json:"names"` // of parts
+}
+
+const (
+	leftEvents = 1  // bit of sealed.Left
+	maxLeaving = 50 // records in one round, so that what came is not kept waiting
+)
+
+// errLeft says that an event is known and is not in the ledger's files any more.
+var errLeft = errors.New("the event is older than the ledger's retention of events")
+
+func leftDetail(it *item) string {
+	return fmt.Sprintf("event %q is older than the ledger's retention of events: what is left of it can't be known. Send usage of its own instead", it.event.Corrects)
+}
+
+// hasLeft says whether the event that the store knows to be at k has left.
+func (s *state) hasLeft(k known) (bool, error) {
+	if k.Seq == 0 {
+		return false, nil
+	}
+	seal, err := s.lastSealed(k.Hour, k.Seq)
+	return seal != nil && seal.Done && k.Seq < seal.To && seal.Left&leftEvents != 0, err
+}
+
+// sealedAgain says that an hour has a sealed part more, which is to leave in its turn.
+func (s *state) sealedAgain(h usage.Hour) {
+	for i := range s.leaveFrom {
+		s.leaveFrom[i] = min(s.leaveFrom[i], h)
+	}
+}
+
+// retain removes the files that are older than their retention.
+func (l *Ledger) retain(ctx context.Context, s *state) error {
+	if err := l.finishLeaving(s); err != nil {
+		return err
+	}
+	if l.o.Retention == (Retention{}) {
+		return nil
+	}
+	limits := l.leaveBefore()
+	if plan, err := s.nextLeaving(limits); err != nil || plan == nil {
+		return err
+	}
+	if l.o.KeepFrom != nil {
+		kept, err := l.o.KeepFrom()
+		if err != nil {
+			return fmt.Errorf("nothing leaves the ledger: %w", err)
+		}
+		for i := range limits {
+			limits[i] = min(limits[i], kept)
+		}
+	}
+	for range maxLeaving {
+		plan, err := s.nextLeaving(limits)
+		if err != nil || plan == nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("removing what is older than its retention: %w", err)
+		}
+		if err := l.recordLeaving(s, plan); err != nil {
+			return fmt.Errorf("what is to leave of %s stays: %w", hourText(plan.Hour), err)
+		}
+		if err := l.finishLeaving(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaveBefore is, by tree, the hour before which the time of files is over.
+func (l *Ledger) leaveBefore() (limits [len(trees)]usage.Hour) {
+	now := l.now()
+	if l.o.sabotage == leaveEarly {
+		now += usage.MicrosPerHour
+	}
+	for i, d := range [...]time.Duration{l.o.Retention.Events, l.o.Retention.Runs, l.o.Retention.Rollups} {
+		if d > 0 {
+			limits[i] = (now - usage.Micros(d/time.Microsecond)).Hour()
+		}
+	}
+	return limits
+}
+
+// nextLeaving is the next hour that has files of sealed parts which are to leave, nil when there is none.
+func (s *state) nextLeaving(limits [len(trees)]usage.Hour) (*leaving, error) {
+	for i, limit := range limits {
+		if s.leaveFrom[i] >= limit {
+			continue
+		}
+		plan := &leaving{Tree: i}
+		err := s.store.scan(hourKey(keySealed, s.leaveFrom[i]), hourKey(keySealed, limit), func(key, value []byte) error {
+			var p sealed
+			if err := decodeJSON(key, value, &p); err != nil {
+				return err
+			}
+			if !p.Done || p.Left&(1<<i) != 0 {
+				return nil
+			}
+			if len(plan.Names) > 0 && hourOf(key) != plan.Hour {
+				return errEnough
+			}
+			plan.Hour = hourOf(key)
+			plan.Names = append(plan.Names, p.Name)
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return nil, err
+		}
+		if len(plan.Names) > 0 {
+			s.leaveFrom[i] = plan.Hour
+			return plan, nil
+		}
+		s.leaveFrom[i] = limit
+	}
+	return nil, nil
+}
+
+// recordLeaving says in the chain which files of an hour leave, with the totals of their parts.
+func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
+	parts, err := s.sealedParts(plan.Hour)
+	if err != nil {
+		return err
+	}
+	parts = slices.DeleteFunc(parts, func(p sealed) bool { return !slices.Contains(plan.Names, p.Name) })
+	record := l.chainRecord(plan.Hour, &sealed{At: l.now(), Covers: []string{}})
+	record.Files = []ChainFile{}
+	for i := range parts {
+		of, err := s.chainRecord(parts[i].Record)
+		if err != nil {
+			return err
+		}
+		parts[i].Left |= 1 << plan.Tree
+		record.Left = append(record.Left, of.Files[plan.Tree])
+		if record.Totals, err = record.Totals.Plus(of.Totals); err != nil {
+			return corrupt(fmt.Sprintf("record %d of the chain", of.Number), err)
+		}
+	}
+	if l.o.sabotage == leaveUnrecorded {
+		if err := l.removeLeaving(plan); err != nil {
+			return err
+		}
+	}
+	var head chainHead
+	if err := s.update(func(b *pebble.Batch) (err error) {
+		if head, err = s.appendChain(b, []*ChainRecord{record}); err != nil {
+			return err
+		}
+		for i := range parts {
+			if err := setJSON(b, hourSeqKey(keySealed, plan.Hour, parts[i].From), &parts[i]); err != nil {
+				return err
+			}
+		}
+		return setJSON(b, hourKey(keyLeaving, plan.Hour), plan)
+	}); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	head.written = s.chain.written
+	s.chain, s.leaving = head, plan
+	return nil
+}
+
+// finishLeaving removes what the chain says has left, once the chain's file says so too.
+func (l *Ledger) finishLeaving(s *state) error {
+	plan := s.leaving
+	if plan == nil {
+		return nil
+	}
+	if err := l.writeChain(s); err != nil {
+		return err
+	}
+	if err := l.removeLeaving(plan); err != nil {
+		return fmt.Errorf("remove what has left of %s, which is tried again: %w", hourText(plan.Hour), err)
+	}
+	if err := s.update(func(b *pebble.Batch) error { return b.Delete(hourKey(keyLeaving, plan.Hour), nil) }); err != nil {
+		return err
+	}
+	s.leaving = nil
+	l.removeStage()
+	return nil
+}
+
+// removeLeaving removes files. What else is in their folder stays: usage that came late.
+func (l *Ledger) removeLeaving(plan *leaving) error {
+	tree := trees[plan.Tree]
+	live := l.paths.hour(tree, plan.Hour)
+	names, err := l.paths.list(live, extension)
+	if err != nil {
+		return err
+	}
+	x := &replacement{hour: plan.Hour}
+	for _, name := range plan.Names {
+		if slices.Contains(names, name+extension) {
+			x.covers = append(x.covers, name)
+		}
+	}
+	if len(x.covers) > 0 {
+		if err := l.takeOut(x, tree, len(x.covers) == len(names)); err != nil {
+			return err
+		}
+	}
+	// Also when an earlier attempt took them out: that may have ended before it was durable.
+	for dir := live; ; dir = l.paths.fs.PathDir(dir) {
+		if there, err := l.paths.exists(dir); err != nil {
+			return err
+		} else if there {
+			if err := l.paths.sync(dir); err != nil {
+				return err
+			}
+			if dir != live {
+				break
+			}
+		}
+	}
+	l.removeEmpty(live)
+	return nil
+}
+
+// takeOut takes files out of a folder, in one step where that can be done; all says that there are no others.
+func (l *Ledger) takeOut(x *replacement, tree string, all bool) error {
+	live, stage := l.paths.hour(tree, x.hour), l.paths.staged(tree)
+	if err := l.o.FS.RemoveAll(stage); err != nil {
+		return err
+	}
+	if all {
+		if err := l.o.FS.MkdirAll(l.paths.stage(), 0o755); err != nil {
+			return err
+		}
+		if err := l.o.FS.Rename(live, stage); err != nil {
+			return err
+		}
+		return l.paths.sync(l.paths.fs.PathDir(live))
+	}
+	if !l.noExchange {
+		if err := l.o.FS.MkdirAll(stage, 0o755); err != nil {
+			return err
+		}
+		err := l.exchangeTree(x, tree)
+		if err == nil {
+			return l.syncExchange(x.hour, tree)
+		}
+		if !errors.Is(err, ErrExchangeUnsupported) {
+			return err
+		}
+		l.noExchange = true
+	}
+	for _, name := range x.covers {
+		if err := l.o.FS.Remove(l.paths.join(live, name+extension)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeEmpty removes the folders above a writer's folder of an hour that nothing is left in. Those that are not empty say so, and stay.
+func (l *Ledger) removeEmpty(live string) {
+	hour := l.paths.fs.PathDir(live)
+	if l.o.FS.Remove(hour) == nil {
+		_ = l.o.FS.Remove(l.paths.fs.PathDir(hour))
+	}
+}
