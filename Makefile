@@ -86,8 +86,9 @@ fuzz: ## Fuzz every target for FUZZTIME
 	done
 
 .PHONY: sim
-sim: ## Simulate the ledger with SEEDS seeds
+sim: ## Simulate the ledger and the billing feed with SEEDS seeds each
 	$(GO) test ./internal/ledger -run Simulation -timeout 0 -sim.seeds=$(SEEDS)
+	$(GO) test ./internal/feed -run Simulation -timeout 0 -sim.seeds=$(SEEDS)
 
 .PHONY: clean
 clean: ## Remove what was built
