@@ -110,7 +110,7 @@ func handler(f Feed) http.Handler {
 	handle := func(pattern string, do func(r *http.Request, each func(any) error) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			out := json.NewEncoder(w)
-			if err := do(r, func(v any) error { return out.Encode(item{Value: v}) }); err != nil {
+			if err := do(r, func(v any) error { return out.Encode(item{Value: v}) }); err != nil && !errors.Is(err, ledger.ErrStop) {
 				_ = out.Encode(item{Error: err.Error()}) // whoever asked is gone
 				return
 			}
