@@ -313,7 +313,9 @@ func (s *Server) stripeStream(w http.ResponseWriter, r *http.Request, body []byt
 		s.session = ""
 	}
 	if r.Header.Get("Authorization") != "Bearer "+s.session || s.session == "" {
-		s.say(w, http.StatusUnauthorized, stripeError("billing_meter_event_session_expired", "the session is over"))
+		s.say(w, http.StatusUnauthorized, map[string]any{"error": map[string]string{
+			"code": "billing_meter_event_session_expired", "message": "the session is over", "type": "temporary_session_expired",
+		}})
 		return
 	}
 	var batch struct {

@@ -132,6 +132,12 @@ func readStripeError(a answer) (said stripeError) {
 	return said
 }
 
+// sessionExpired says that a call was for nothing, whatever its status is: nothing was read but the token.
+func sessionExpired(a answer) bool {
+	said := readStripeError(a).Error
+	return a.status >= 400 && (said.Type == "temporary_session_expired" || said.Code == "billing_meter_event_session_expired")
+}
+
 func (s *Stripe) sendStream(ctx context.Context, records []*feed.Record) []feed.Outcome {
 	type event struct {
 		EventName  string            `json:"event_name"`
@@ -158,10 +164,12 @@ func (s *Stripe) sendStream(ctx context.Context, records []*feed.Record) []feed.
 		if err != nil {
 			return s.lost(len(records), err)
 		}
-		if a.status == http.StatusUnauthorized && !renewed && readStripeError(a).Error.Code == "billing_meter_event_session_expired" {
-			continue
+		switch {
+		case !sessionExpired(a):
+			return s.stripeJudged(len(records), a)
+		case renewed:
+			return notSent(s.judged(len(records), a))
 		}
-		return s.stripeJudged(len(records), a)
 	}
 }
 
