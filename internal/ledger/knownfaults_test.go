@@ -3,9 +3,11 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -395,5 +397,49 @@ func TestPartsOfAnOpenHourStayFewAndMakeOneSealedPart(t *testing.T) {
 	h.wantTotal("acme", "60")
 	if n := len(h.reader().files(treeEvents)); n != 1 {
 		t.Errorf("%d sealed parts, want one", n)
+	}
+}
+
+func TestKnownFault05UsageThatComesWhileItsHourIsSealedIsCountedOnce(t *testing.T) {
+	h := newHarness(t)
+	const senders, batches = 3, 40
+	h.accept(event("acme", "first", 1, testTime))
+	h.flush()
+	h.clock.now = h.clock.now.Add(2 * time.Hour)
+	var sending sync.WaitGroup
+	for s := range senders {
+		sending.Go(func() {
+			for n := range batches {
+				h.accept(event("acme", fmt.Sprint(s, "-", n), 1, testTime))
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { sending.Wait(); close(done) }()
+	for sealing := true; sealing; {
+		select {
+		case <-done:
+			sealing = false
+		default:
+		}
+		h.seal()
+	}
+	h.flush()
+	h.wantTotal("acme", fmt.Sprint(1+senders*batches))
+	h.wantStored("acme", fmt.Sprint(1+senders*batches))
+	h.sealAll()
+	h.wantTotal("acme", fmt.Sprint(1+senders*batches))
+	if n := h.Stats().OpenEvents; n != 0 {
+		t.Errorf("%d events are open after all was sealed", n)
+	}
+}
+
+func TestKnownFault05AnHourThatGoesOnIsNotSealed(t *testing.T) {
+	h := newHarness(t)
+	h.accept(event("acme", "1", 1, testTime))
+	h.clock.now = testTime.Truncate(time.Hour).Add(time.Hour + h.o.SealAfter - time.Microsecond)
+	h.seal()
+	if n := h.Stats().OpenEvents; n != 1 {
+		t.Errorf("%d events are open before the seal is due", n)
 	}
 }
