@@ -94,3 +94,52 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkNewIDs is the look for ids that are new, and for ids that are known, in a store that has some, in batches of 1,000.
+func BenchmarkNewIDs(b *testing.B) {
+	for _, ids := range []int64{1_000_000, 4_000_000} {
+		for name, first := range map[string]int64{"new": 1 << 40, "known": 0} {
+			b.Run(fmt.Sprintf("%s/of=%d", name, ids), func(b *testing.B) {
+				l, err := Open(Options{Directory: b.TempDir(), WriterID: "main", Manual: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				const batch = 1000
+				for at := int64(0); at < ids; at += batch {
+					set := l.state.store.db.NewBatch()
+					for _, e := range benchEvents(at, batch) {
+						if err := set.Set(digestKey(keyID, digestOf(e.Key())), known{Seq: uint64(at) + 1}.append(nil), nil); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if err := l.state.store.commit(set); err != nil {
+						b.Fatal(err)
+					}
+				}
+				requests := make([]*request, 100)
+				for n := range requests {
+					requests[n] = &request{}
+					for _, e := range benchEvents(first+int64(n)*7919%(ids-batch), batch) {
+						requests[n].prepare(0, &e)
+					}
+				}
+				b.ResetTimer()
+				for n := range b.N {
+					g := newGroup(l, l.state)
+					if err := g.lookUp(requests[n%len(requests):][:1]); err != nil {
+						b.Fatal(err)
+					}
+					if (len(g.known) == batch) != (name == "known") {
+						b.Fatal(len(g.known))
+					}
+					_ = g.batch.Close()
+				}
+				b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "ids/s")
+				b.StopTimer()
+				if err := l.Close(); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+}

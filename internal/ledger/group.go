@@ -7,6 +7,9 @@ import (
 )
 
 func (g *group) fill(requests []*request) error {
+	if err := g.lookUp(requests); err != nil {
+		return err
+	}
 	for _, r := range requests {
 		if err := g.judge(r); err != nil {
 			return err
@@ -21,6 +24,9 @@ type group struct {
 	s     *state
 	now   usage.Micros
 	batch *pebble.Batch
+
+	digests []digest         // of the events that came, sorted
+	known   map[digest]known // those of them that the store knows
 
 	ids      map[digest]*idChange
 	hours    map[usage.Hour]*hourGroup

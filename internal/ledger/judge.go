@@ -57,16 +57,22 @@ func (g *group) find(d digest) (known, bool, error) {
 	if c := g.ids[d]; c != nil {
 		return c.known, !c.forgotten, nil
 	}
-	k, found, err := g.s.known(d)
-	if found && g.l.o.sabotage == leaveForgets {
+	k, found := g.known[d]
+	if !found && !g.looked(d) {
+		var err error
+		if k, found, err = g.s.known(d); err != nil {
+			return known{}, false, err
+		}
+	}
+	switch {
+	case found && g.l.o.sabotage == leaveForgets:
 		left, err := g.s.hasLeft(k)
 		return k, !left, err
-	}
-	if found && g.l.o.sabotage == forgetSealedIDs {
+	case found && g.l.o.sabotage == forgetSealedIDs:
 		e, err := g.s.readOpen(k)
 		return k, e != nil, err
 	}
-	return k, found, err
+	return k, found, nil
 }
 
 // reject refuses an event of a request. r is nil for a correction that was acknowledged when it began to wait.

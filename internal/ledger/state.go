@@ -298,16 +298,3 @@ func (s *state) lookupHour(h usage.Hour) (*hour, error) {
 	_, err := s.store.getJSON(hourKey(keyFlushed, h), &found.flushedRecord)
 	return found, err
 }
-
-// known is where an event is.
-func (s *state) known(d digest) (k known, ok bool, err error) {
-	v, closer, err := s.store.db.Get(digestKey(keyID, d))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return known{}, false, nil
-	}
-	if err != nil {
-		return known{}, false, s.store.readError(err)
-	}
-	k, err = decodeKnown(v)
-	return k, err == nil, closeAfter(closer, err)
-}
