@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,11 +62,19 @@ func TestAnHourThatIsLateForDaysHasFewFiles(t *testing.T) {
 }
 
 func TestCorrectionsFindEventsThatAreBeingMerged(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.maxLate = 2 })
-	h.accept(event("acme", "first", 1, testTime))
-	h.sealAll()
-	for i := range 3 {
-		h.late(fmt.Sprint(i))
+	var minutes atomic.Int64
+	h := newHarness(t, func(o *Options) {
+		o.maxLate = 2
+		o.Clock = func() time.Time { return testTime.Add(time.Duration(minutes.Load()) * time.Minute) }
+	})
+	late := func(id string) {
+		h.accept(event("acme", id, 1, testTime))
+		h.flush()
+		minutes.Add(40)
+		h.seal()
+	}
+	for i := range 4 {
+		late(fmt.Sprint(i))
 	}
 	var corrections sync.WaitGroup
 	stop := make(chan struct{})
@@ -81,7 +90,7 @@ func TestCorrectionsFindEventsThatAreBeingMerged(t *testing.T) {
 		}
 	})
 	for i := range 12 {
-		h.late(fmt.Sprint("more", i))
+		late(fmt.Sprint("more", i))
 	}
 	close(stop)
 	corrections.Wait()
