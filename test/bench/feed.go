@@ -17,13 +17,5 @@ func feedAgainstNone(b *bench) error {
 	off := eventSubject{"no feed", durableConfig, 4, true}
 	on := eventSubject{"feed", strings.Replace(durableConfig, exporter, feed, 1), 4, true}
 	fmt.Printf("Events posted to /v1/events, arrays of %d, 4 connections: with a billing feed of open hours, each second, against none\n\n", eventsPerRequest)
-	header("no feed, events/s", "feed, events/s", "ratio", "no feed, CPU-s per million", "feed, CPU-s per million")
-	results, err := inTurns(b, []eventSubject{off, on}, b.events)
-	if err != nil {
-		return err
-	}
-	base, ours := results[off.String()], results[on.String()]
-	row(spread(base, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"), ratio(median(ours, measured.rate), median(base, measured.rate)),
-		spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"))
-	return nil
+	return compareEvents(b, off, on)
 }
