@@ -105,6 +105,41 @@ func TestThePostingScriptPosts(t *testing.T) {
 	})
 }
 
+// A job on eight GPUs posts what it took, again after its answer was lost; the model that it served had two million tokens: the query says what a million cost.
+func TestAGPUJobIsPostedOnceAndItsModelsTokensHaveACost(t *testing.T) {
+	c := newCollector(t, "1h", "state/catalogs'}", fmt.Sprintf("state/catalogs', catalog: '%s'}", example(t, "catalog.yaml")))
+	job := func() {
+		t.Helper()
+		cmd := exec.Command(example(t, "gpu-job.sh"), "42", "sleep", "1.1")
+		cmd.Env = append(os.Environ(), "URL=http://"+c.api, "ACCOUNT=platform", "GPUS=8", "MODEL=llama-70b")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	job()
+	c.insist(c.api, "/v1/events", "application/json", "", fmt.Appendf(nil,
+		`{"event_id":"t","account_id":"acme","meter":"llm_tokens_out","quantity":2000000,"model":"llama-70b","timestamp":%q}`, time.Now().UTC().Format(time.RFC3339)))
+	db := c.database()
+	eventually(t, 30*time.Second, "both are in the ledger", func() bool {
+		return db.one("SELECT count(DISTINCT meter) FROM "+db.from("rollups")) == "2"
+	})
+	seconds := db.one("SELECT CAST(sum(quantity) AS BIGINT) FROM " + db.from("events") + " WHERE meter = 'gpu_seconds'")
+	if seconds != "8" && seconds != "16" {
+		t.Fatalf("the job took %s GPU seconds", seconds)
+	}
+	query, err := os.ReadFile(example(t, "self-hosted.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(strings.TrimRight(strings.TrimSpace(string(query)), ";"), "'usage/", "'"+c.dir+"/")
+	rows := db.query("SELECT model, CAST(round(sum(gpu_cost), 6) AS VARCHAR), CAST(sum(tokens) AS BIGINT), CAST(round(sum(gpu_cost) / sum(tokens) * 1e6, 6) AS VARCHAR) FROM (" + text + ") GROUP BY model")
+	n, _ := strconv.ParseFloat(seconds, 64)
+	cost := n * 2.49 / 3600
+	if len(rows) != 1 || rows[0][0] != "llama-70b" || rows[0][2] != "2000000" || rows[0][1] != fmt.Sprintf("%.6f", cost) || !strings.HasPrefix(fmt.Sprintf("%.6f", cost/2), rows[0][3]) {
+		t.Fatalf("%v, want %.6f for %s GPU seconds", rows, cost, seconds)
+	}
+}
+
 func TestTheExampleConfigurationsAreValid(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"sidecar.yaml", "gateway.yaml", "stripe.yaml"} {
