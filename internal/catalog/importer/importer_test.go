@@ -84,6 +84,8 @@ func TestLiteLLMFieldsKeepTheirMeaning(t *testing.T) {
 		"images, full name":           {"gcp.vertex_ai", "gemini/gemini-3-pro-preview", nil, qs{"output_images": 2}, "0.268"},
 		"web search":                  {"anthropic", "claude-sonnet-4-5", dims{"search_context_size": "low"}, qs{"web_searches": 5}, "0.05"},
 		"region":                      {"aws.bedrock", "anthropic.claude-3-haiku-20240307-v1:0", dims{"region": "us-gov-west-1"}, qs{"llm_tokens_in": 1000}, "0.0003"},
+		"a tier's end":                {"dashscope", "qwen-plus", nil, qs{"llm_tokens_in": 256_000, "llm_tokens_out": 100, "llm_tokens_reasoning": 10}, "0.10256"},
+		"the tier after it":           {"dashscope", "qwen-plus", nil, qs{"llm_tokens_in": 256_001, "llm_tokens_out": 100, "llm_tokens_reasoning": 10}, "0.3076812"},
 		"batch of what has no output": {"gcp.gemini", "gemini-3-pro-preview", dims{"batch": "true"}, qs{"llm_tokens_in": 1000, "llm_tokens_out": 1000}, "0.013"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +96,7 @@ func TestLiteLLMFieldsKeepTheirMeaning(t *testing.T) {
 	}
 	_, missing := cost(c, "aws.bedrock", "anthropic.claude-3-haiku-20240307-v1:0", nil, qs{"llm_tokens_in": 1})
 	require.Equal(t, []string{"llm_tokens_in"}, missing, "the price is of another region")
-	require.Equal(t, []string{"dashscope/qwen-plus: tiered_pricing can't be carried over", "dashscope/qwen-plus: has no price that can be carried over"}, notes(r))
+	require.Equal(t, []string{"dashscope/broken-tiers: a tier of tiered_pricing has no range and can't be carried over", "dashscope/broken-tiers: has no price that can be carried over"}, notes(r))
 }
 
 func notes(r *Result) (out []string) {

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
@@ -59,7 +60,7 @@ type litellmField struct {
 	meter, per  string
 	batch, hour bool
 	tier        string // of service
-	above       int    // thousands of tokens
+	above       int    // tokens of the call's context
 }
 
 func parseLiteLLMField(name string) (f litellmField, ok bool) {
@@ -82,6 +83,7 @@ func parseLiteLLMField(name string) (f litellmField, ok bool) {
 			if _, err := fmt.Sscanf(m[2], "%d", &f.above); err != nil || f.above == 0 || f.above > 1_000_000 {
 				return f, false
 			}
+			f.above *= 1000
 		default:
 			f.tier = m[1]
 		}
@@ -184,19 +186,23 @@ func (r *Result) litellmModel(key, provider string, m map[string]any, source str
 	}
 }
 
-// litellmEntries are the prices of a model, by variant: "" or of batch, flex, priority and cache for an hour.
-func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalog.Entry {
-	type price struct {
-		above int
-		text  string
-	}
-	prices := map[string]map[litellmField][]price{}
-	for _, field := range slices.Sorted(maps.Keys(m)) {
-		if !strings.Contains(field, "cost") && !strings.Contains(field, "pricing") || m[field] == nil {
+// litellmPrice is a price from a length of the context on.
+type litellmPrice struct {
+	above int // tokens
+	text  string
+}
+
+// litellmPrices are a model's, by variant ("" or of batch, flex, priority and cache for an hour) and by meter.
+type litellmPrices map[string]map[litellmField][]litellmPrice
+
+// add adds the prices among an object's fields, which hold above a length of the context.
+func (prices litellmPrices) add(r *Result, key string, fields map[string]any, above int) {
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		if !strings.Contains(field, "cost") && !strings.Contains(field, "pricing") || fields[field] == nil || field == litellmTiers {
 			continue
 		}
 		f, known := parseLiteLLMField(field)
-		text, isNumber := decimalOf(m[field])
+		text, isNumber := decimalOf(fields[field])
 		if !known || !isNumber {
 			if field != "search_context_cost_per_query" && (!isNumber || text != "0") {
 				r.note(key, "%s can't be carried over", field)
@@ -217,25 +223,61 @@ func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalo
 		}
 		name := strings.Join(variant, "-")
 		if prices[name] == nil {
-			prices[name] = map[litellmField][]price{}
+			prices[name] = map[litellmField][]litellmPrice{}
 		}
+		from := max(above, f.above)
 		same := litellmField{meter: f.meter, per: f.per}
-		if !slices.ContainsFunc(prices[name][same], func(p price) bool { return p.above == f.above }) {
-			prices[name][same] = append(prices[name][same], price{f.above, text})
+		if !slices.ContainsFunc(prices[name][same], func(p litellmPrice) bool { return p.above == from }) {
+			prices[name][same] = append(prices[name][same], litellmPrice{from, text})
 		}
 	}
+}
+
+// litellmTiers has prices by the length of the call's context: a list of objects with a range, and the fields that a model has otherwise.
+const litellmTiers = "tiered_pricing"
+
+// addTiers adds the prices of tiers. All of a call's tokens are of the tier that its context is in.
+func (prices litellmPrices) addTiers(r *Result, key string, m map[string]any) {
+	list, _ := m[litellmTiers].([]any)
+	if m[litellmTiers] != nil && len(list) == 0 {
+		r.note(key, "%s can't be carried over", litellmTiers)
+	}
+	for _, entry := range list {
+		tier, _ := entry.(map[string]any)
+		bounds, _ := tier["range"].([]any)
+		above := -1
+		if len(bounds) == 2 {
+			if text, ok := decimalOf(bounds[0]); ok {
+				if n, err := strconv.Atoi(text); err == nil {
+					above = n
+				}
+			}
+		}
+		if above < 0 {
+			r.note(key, "a tier of %s has no range and can't be carried over", litellmTiers)
+			continue
+		}
+		prices.add(r, key, tier, above)
+	}
+}
+
+// litellmEntries are the prices of a model, by variant.
+func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalog.Entry {
+	prices := litellmPrices{}
+	prices.addTiers(r, key, m)
+	prices.add(r, key, m, 0)
 	entries := map[string]*catalog.Entry{}
 	for variant, byMeter := range prices {
 		e := &catalog.Entry{Prices: map[string]catalog.Terms{}}
 		for f, list := range byMeter {
-			slices.SortFunc(list, func(a, b price) int { return a.above - b.above })
+			slices.SortFunc(list, func(a, b litellmPrice) int { return a.above - b.above })
 			if list[0].above != 0 {
 				// Below the threshold the variant has the price of the plain one.
 				base := prices[""][f]
-				if i := slices.IndexFunc(base, func(p price) bool { return p.above == 0 }); i >= 0 {
-					list = append([]price{base[i]}, list...)
+				if i := slices.IndexFunc(base, func(p litellmPrice) bool { return p.above == 0 }); i >= 0 {
+					list = append([]litellmPrice{base[i]}, list...)
 				} else {
-					r.note(key, "%s has a price above %d thousand tokens only", f.meter, list[0].above)
+					r.note(key, "%s has a price above %d tokens only", f.meter, list[0].above)
 					continue
 				}
 			}
@@ -245,7 +287,7 @@ func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalo
 				for i, p := range list {
 					s := catalog.Step{Price: p.text}
 					if i+1 < len(list) {
-						s.UpTo = fmt.Sprint(list[i+1].above * 1000)
+						s.UpTo = fmt.Sprint(list[i+1].above)
 					}
 					t.Tiers.Steps = append(t.Tiers.Steps, s)
 				}
