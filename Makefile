@@ -78,6 +78,7 @@ lint: $(BIN)/golangci-lint ## Lint
 .PHONY: bench
 bench: build ## Measure, as ratios to a baseline in the same run
 	UBX_BINARY=$(BINARY) $(GO) run ./test/bench
+	$(GO) test -run '^$$' -bench 'Price|Hour|ConsumeLogs' -benchmem ./internal/catalog ./internal/feed ./processor/dedupeprocessor
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME
