@@ -22,7 +22,7 @@ func TestKnownFault03RebuildingFromAnUnalignedTimeGivesWholeHours(t *testing.T) 
 	f := busy(t)
 	whole := f.files("rollups")
 	for _, args := range [][]string{
-		{"--from", "2026-05-16T16:02:30.5Z"},                                   // part of the first hour
+		{"--from", "2026-05-16T16:02:30.5Z"},                                      // part of the first hour
 		{"--from", "2026-05-16T16:59:59.999999Z", "--to", "2026-05-16T17:10:00Z"}, // the last microsecond of it, and part of the next
 		{"--to", "2026-05-16T16:01:30Z"},
 	} {
