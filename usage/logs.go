@@ -67,7 +67,7 @@ func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {
 	return readAttributes(e, resource.Attributes(), r.Attributes())
 }
 
-// DecodeLogs reads all usage events in ld. foreign counts the records of something else. Records that carry an event that can't be
+// DecodeLogs reads all usage events in ld. foreign counts the records of something else, without refusals. Records that carry an event that can't be
 // read are named in a *RejectedError, beside the events that can.
 func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
 	events = make([]Event, 0, ld.LogRecordCount())
@@ -78,6 +78,7 @@ func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
 				events = append(events, Event{})
 				e := &events[len(events)-1]
 				switch err := DecodeRecord(rl.Resource(), r, e); {
+				case IsRefusal(r):
 				case errors.Is(err, ErrNotUsage):
 					foreign++
 				case err != nil:

@@ -86,6 +86,9 @@ func (e *usageExporter) consume(ctx context.Context, ld plog.Logs) error {
 	if err != nil {
 		return err
 	}
+	if err := e.ledger.Refuse(ctx, usage.DecodeRefusals(ld)); err != nil {
+		return err
+	}
 	if len(result.Rejections) == 0 && foreign == 0 {
 		return nil
 	}

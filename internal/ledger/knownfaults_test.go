@@ -194,6 +194,10 @@ func TestWhatWasRefusedIsShownWithItsReason(t *testing.T) {
 	h.accept(e)
 	e.Lines = []usage.Line{{Meter: "llm_tokens_in", Unit: "token", Quantity: usage.Units(2)}}
 	h.reject(usage.ReasonConflict, e)
+	if err := h.Refuse(t.Context(), []usage.Refusal{{Event: event("acme", "2", 3, testTime), Reason: usage.ReasonInvalidQuantity, Detail: "too many digits"}}); err != nil {
+		t.Fatal(err)
+	}
+	h.restart()
 	h.flush()
 	var rows []parquetfile.RefusedRow
 	for _, path := range h.reader().files(treeRefused) {
@@ -206,7 +210,10 @@ func TestWhatWasRefusedIsShownWithItsReason(t *testing.T) {
 		}
 		file.Close()
 	}
-	if len(rows) != 1 || rows[0].Reason != usage.ReasonConflict || rows[0].EventID != "1" || !strings.Contains(rows[0].Payload, `"quantity":"2"`) {
+	if len(rows) != 2 || rows[1].Reason != usage.ReasonInvalidQuantity || rows[1].Customer != "acme" || rows[1].EventID != "2" || !strings.Contains(rows[1].Payload, "too many digits") {
+		t.Fatalf("%+v", rows)
+	}
+	if rows[0].Reason != usage.ReasonConflict || rows[0].EventID != "1" || !strings.Contains(rows[0].Payload, `"quantity":"2"`) {
 		t.Fatalf("%+v", rows)
 	}
 }

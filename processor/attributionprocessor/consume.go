@@ -98,13 +98,15 @@ func name(f *attribution.Fact) {
 	}
 }
 
-// eventsIn are the records that carry usage events; others counts the rest.
+func ours(r plog.LogRecord) bool { return r.EventName() == usage.EventName || usage.IsRefusal(r) }
+
+// eventsIn are the records that carry usage events, or refusals of such; others counts the rest.
 func eventsIn(ld plog.Logs) (events plog.Logs, others int) {
 	total, carrying := ld.LogRecordCount(), 0
 	for _, rl := range ld.ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
-				if r.EventName() == usage.EventName {
+				if ours(r) {
 					carrying++
 				}
 			}
@@ -120,7 +122,7 @@ func eventsIn(ld plog.Logs) (events plog.Logs, others int) {
 	ld.CopyTo(events)
 	events.ResourceLogs().RemoveIf(func(rl plog.ResourceLogs) bool {
 		rl.ScopeLogs().RemoveIf(func(sl plog.ScopeLogs) bool {
-			sl.LogRecords().RemoveIf(func(r plog.LogRecord) bool { return r.EventName() != usage.EventName })
+			sl.LogRecords().RemoveIf(func(r plog.LogRecord) bool { return !ours(r) })
 			return sl.LogRecords().Len() == 0
 		})
 		return rl.ScopeLogs().Len() == 0

@@ -225,6 +225,20 @@ func TestRecordsOfSomethingElsePass(t *testing.T) {
 	}
 }
 
+func TestRefusalsOnTheirWayToTheLedgerPass(t *testing.T) {
+	r := newRig(t)
+	if err := r.send(event("a", 1)); err != nil {
+		t.Fatal(err)
+	}
+	ld := usage.EncodeLogs([]usage.Event{event("a", 1)})
+	usage.EncodeRefusals([]usage.Refusal{{Event: event("a", 2), Reason: usage.ReasonInvalidQuantity}}, ld)
+	var passed []usage.Refusal
+	r.d.next = consumerFunc(func(ld plog.Logs) error { passed = usage.DecodeRefusals(ld); return nil })
+	if err := r.d.ConsumeLogs(t.Context(), ld); err != nil || len(passed) != 1 {
+		t.Fatal(err, passed)
+	}
+}
+
 type consumerFunc func(plog.Logs) error
 
 func (consumerFunc) Capabilities() consumer.Capabilities                 { return consumer.Capabilities{} }

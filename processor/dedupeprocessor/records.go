@@ -13,6 +13,7 @@ type recordKind int8
 const (
 	anEvent    recordKind = iota
 	unreadable            // a usage event that the ledger will refuse
+	refusal               // what was not counted, on its way to the ledger
 	foreign               // something else
 )
 
@@ -36,6 +37,8 @@ func read(ld plog.Logs) []record {
 				switch err := usage.DecodeRecord(rl.Resource(), lr, &e); {
 				case err == nil:
 					records = append(records, record{key: e.Key(), hash: hashOf(e.Key()), payload: e.Payload()})
+				case usage.IsRefusal(lr):
+					records = append(records, record{kind: refusal})
 				case errors.Is(err, usage.ErrNotUsage):
 					records = append(records, record{kind: foreign})
 				default:

@@ -155,7 +155,9 @@ func (p *pricing) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
 				if usage.DecodeRecord(rl.Resource(), r, &e) != nil {
-					foreign++
+					if !usage.IsRefusal(r) {
+						foreign++
+					}
 					continue
 				}
 				events++

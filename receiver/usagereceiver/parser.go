@@ -24,7 +24,8 @@ type parser struct {
 	events   []usage.Event // those that can be taken
 	index    []int         // where each of these stood
 	rejected []verdict
-	list     bool // the body is a list, which may be empty
+	refusals []usage.Refusal // the same, for the ledger
+	list     bool            // the body is a list, which may be empty
 
 	elements elements
 	element  element
@@ -190,7 +191,7 @@ func (p *parser) broken(err error) error {
 	if p.elements.err != nil && !errors.Is(p.elements.err, io.EOF) {
 		return p.elements.err // the connection, the compression, the size
 	}
-	p.reject("", usage.ReasonInvalidJSON, fmt.Sprintf("the body is no JSON from here on, nothing from this element on was taken: %v", err))
+	p.reject(&usage.Event{}, usage.ReasonInvalidJSON, fmt.Sprintf("the body is no JSON from here on, nothing from this element on was taken: %v", err))
 	return nil
 }
 
@@ -201,8 +202,13 @@ func (p *parser) tooMany() error {
 	return nil
 }
 
-func (p *parser) reject(id, reason, detail string) {
-	p.rejected = append(p.rejected, verdict{p.count, id, reason, detail})
+// reject keeps the verdict on an event, and what could be read of it, which is the caller's.
+func (p *parser) reject(e *usage.Event, reason, detail string) {
+	p.rejected = append(p.rejected, verdict{p.count, printable(e.ID, usage.MaxIDBytes), reason, detail})
+	kept := *e
+	kept.Source = usage.SourceAPI
+	kept.Lines, kept.Dimensions = slices.Clone(e.Lines), slices.Clone(e.Dimensions)
+	p.refusals = append(p.refusals, usage.Refusal{Event: kept, Reason: reason, Detail: detail})
 	p.count++
 }
 
@@ -224,10 +230,9 @@ func (p *parser) add(text []byte) error {
 		if invalid.Field != "" {
 			detail = invalid.Field + " " + detail
 		}
-		id := e.ID
+		p.reject(e, invalid.Reason, printable(detail, maxDetail))
 		*e = reuse(e)
 		p.events = p.events[:n]
-		p.reject(printable(id, usage.MaxIDBytes), invalid.Reason, printable(detail, maxDetail))
 		return p.tooMany()
 	}
 	p.index = append(p.index, p.count)

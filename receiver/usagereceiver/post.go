@@ -108,8 +108,10 @@ func (r *usageReceiver) take(w http.ResponseWriter, q *http.Request, p *parser) 
 		fail(w, http.StatusBadRequest, "the body holds no event: send an event, an array of them, or one a line; to "+pathBatch+" an object with the list \"events\"")
 		return
 	}
-	if len(p.events) > 0 {
-		err := r.next.ConsumeLogs(ctx, usage.EncodeLogs(p.events))
+	if p.count > 0 {
+		ld := usage.EncodeLogs(p.events)
+		usage.EncodeRefusals(p.refusals, ld)
+		err := r.next.ConsumeLogs(ctx, ld)
 		if rejections, ok := usage.Rejected(err); ok {
 			err = p.refused(rejections)
 		}

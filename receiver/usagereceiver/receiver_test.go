@@ -26,9 +26,10 @@ var now = time.Date(2026, 5, 16, 18, 45, 0, 0, time.UTC)
 
 // pipeline keeps what it is given, or answers with an error.
 type pipeline struct {
-	events []usage.Event
-	err    error
-	refuse func(*usage.Event) string // a reason, or empty
+	events   []usage.Event
+	refusals []usage.Refusal
+	err      error
+	refuse   func(*usage.Event) string // a reason, or empty
 }
 
 func (*pipeline) Capabilities() consumer.Capabilities { return consumer.Capabilities{} }
@@ -41,6 +42,7 @@ func (p *pipeline) ConsumeLogs(_ context.Context, ld plog.Logs) error {
 	if err != nil {
 		return err
 	}
+	p.refusals = append(p.refusals, usage.DecodeRefusals(ld)...)
 	var rejected usage.RejectedError
 	for i := range events {
 		if p.refuse != nil {
@@ -188,6 +190,9 @@ func TestWhatCannotBeTakenIsNamedAndTheRestIsTaken(t *testing.T) {
 			}
 			if len(c.p.events) != 2 || c.p.events[1].ID != "second" {
 				t.Fatalf("%+v", c.p.events)
+			}
+			if f := c.p.refusals; len(f) != 1 || f[0].Reason != a.Rejected[0].Reason || f[0].Event.Source != usage.SourceAPI || f[0].Event.ID != a.Rejected[0].EventID && len(f[0].Event.ID) <= usage.MaxIDBytes {
+				t.Fatalf("the ledger is told %+v of %+v", f, a.Rejected[0])
 			}
 			if code, a, _ = c.post(pathEvents, "application/json", q.element); code != http.StatusBadRequest || a.Accepted != 0 || len(a.Rejected) != 1 {
 				t.Fatalf("alone: %d %+v", code, a)
