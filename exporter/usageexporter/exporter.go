@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadata"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/control"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -24,6 +26,7 @@ type usageExporter struct {
 	ledger    *ledger.Ledger // nil before start and after shutdown
 	feed      *billingFeed   // nil without receivers
 	feeding   atomic.Pointer[billingFeed]
+	control   *control.Server
 }
 
 func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, error) {
@@ -62,6 +65,9 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 		return errors.Join(err, l.Close())
 	}
 	e.feeding.Store(e.feed)
+	if e.control, err = control.Listen(filepath.Join(e.config.Directory, "state", "writer="+e.config.WriterID), l); err != nil {
+		return errors.Join(err, e.feed.close(), l.Close())
+	}
 	e.ledger = l
 	return nil
 }
@@ -73,7 +79,7 @@ func (e *usageExporter) shutdown(context.Context) error {
 	}
 	l := e.ledger
 	e.ledger = nil
-	return errors.Join(e.feed.close(), l.Close())
+	return errors.Join(e.control.Close(), e.feed.close(), l.Close())
 }
 
 // consume answers nil when every event is durable. A permanent error that holds a *usage.RejectedError names those that

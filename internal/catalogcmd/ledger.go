@@ -141,7 +141,7 @@ func (h hourFolder) open(call func(parts) error) error {
 func (p parts) each(call func(*usage.Event) error) error {
 	for _, f := range p {
 		if err := eachOf(f, call); err != nil {
-			return fmt.Errorf("%s: %w", f.Name(), err)
+			return err
 		}
 	}
 	return nil
@@ -179,7 +179,7 @@ func eachOf(f *os.File, call func(*usage.Event) error) error {
 	}
 	events, err := parquetfile.OpenEvents(f, info.Size())
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	r := events.Events()
 	defer r.Close()
@@ -190,7 +190,7 @@ func eachOf(f *os.File, call func(*usage.Event) error) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		if err := call(&e); err != nil {
 			return err

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
+	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
 	store "github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/control"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -36,8 +39,8 @@ func NewRepriceCommand() *cobra.Command {
 		Use:   "reprice --ledger DIR --from 2026-05 --to 2026-06 --catalog FILE [--apply]",
 		Short: "Price what is in a ledger by another catalogue, and put the differences into force by corrections",
 		Long: "Price what is in a ledger by another catalogue. Without --apply it shows the differences, by customer, model and meter, and changes nothing; it may run beside a collector.\n\n" +
-			"With --apply it appends a correction to every event that differs: quantities of zero, and the differences of cost and price, in the event's own hour. Nothing that is there is changed. The collector must be stopped, for a ledger has one writer. " +
-			"Killed in the middle, run it again: what was put into force doesn't differ any more.\n\n" +
+			"With --apply it appends a correction to every event that differs: quantities of zero, and the differences of cost and price, in the event's own hour. Nothing that is there is changed. " +
+			"A running collector takes the corrections, on this machine and as the same user; where none runs, they go into the ledger's files. Killed in the middle, run it again: what was put into force doesn't differ any more.\n\n" +
 			"An event is priced as one with its corrections: what is left of its quantities, at its own time. Where the catalogue has no amount, or one in another currency, the event keeps what it has. Retracted events stay retracted.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -55,7 +58,7 @@ func NewRepriceCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.customer, "customer", "", "one customer only")
 	cmd.Flags().StringVar(&r.model, "model", "", "one model only, as it stands in the ledger")
 	cmd.Flags().StringVar(&r.writer, "writer", "main", "the writer whose events to price, as writer_id of the usage exporter")
-	cmd.Flags().StringSliceVar(&r.dimensions, "rollup-dimensions", nil, "rollup_dimensions of the usage exporter, where they are not the default ones")
+	cmd.Flags().StringSliceVar(&r.dimensions, "rollup-dimensions", nil, "rollup_dimensions of the usage exporter, where they are not the default ones and no collector runs")
 	cmd.Flags().BoolVar(&r.apply, "apply", false, "append the corrections")
 	return cmd
 }
@@ -94,26 +97,47 @@ func (c *common) reprice(ctx context.Context, r *reprice) (err error) {
 // appendBatch is how many corrections are made durable at once.
 const appendBatch = 1000
 
-// putIntoForce appends the corrections, each batch as soon as it is full, and says how many the ledger has taken: in the end, and on progress whenever
+// books are what takes corrections: a ledger, or a running collector that has it.
+type books interface {
+	Flush(ctx context.Context) error
+	Amend(ctx context.Context, list []store.Amendment) (store.Result, error)
+	Close() error
+}
+
+// open is the ledger itself when nobody has it, else the collector that does.
+func (r *reprice) open() (books, error) {
+	l, err := store.Open(store.Options{Directory: r.directory, WriterID: r.writer, RollupDimensions: r.dimensions, Manual: true})
+	if held := (*dirlock.HeldError)(nil); !errors.As(err, &held) {
+		return l, err
+	}
+	c, dialed := control.Dial(filepath.Join(r.directory, "state", "writer="+r.writer))
+	if dialed != nil {
+		return nil, fmt.Errorf("%w. It can't be told the corrections (%w): it has to be a collector on this machine that runs as this user", err, dialed)
+	}
+	return c, nil
+}
+
+// putIntoForce gives the books the corrections, each batch as soon as it is full, and says how many they have taken: in the end, and on progress whenever
 // they are twice as many.
 func (r *reprice) putIntoForce(ctx context.Context, p *repricing, progress io.Writer) (applied int, err error) {
-	l, err := store.Open(store.Options{Directory: r.directory, WriterID: r.writer, RollupDimensions: r.dimensions, Manual: true})
+	b, err := r.open()
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := l.Flush(ctx); err != nil { // what was acknowledged is in files then
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := b.Flush(ctx); err != nil { // what was acknowledged is in files then
 		return 0, err
 	}
-	var batch []usage.Event
-	next := appendBatch
+	var batch []store.Amendment
+	moved, next := 0, appendBatch
 	put := func() error {
-		result, err := l.Append(ctx, batch)
+		result, err := b.Amend(ctx, batch)
 		batch = batch[:0]
 		if err != nil {
 			return err
 		}
 		applied += result.Accepted
+		moved += result.Moved
 		if applied >= next {
 			_, _ = fmt.Fprintf(progress, "%d corrections are in force so far\n", applied)
 			next = 2 * applied
@@ -134,10 +158,13 @@ func (r *reprice) putIntoForce(ctx context.Context, p *repricing, progress io.Wr
 	}); err != nil {
 		return applied, err
 	}
-	if len(batch) == 0 {
-		return applied, nil
+	if err := put(); err != nil {
+		return applied, err
 	}
-	return applied, put()
+	if moved > 0 {
+		return applied, fmt.Errorf("%s corrected by others meanwhile, and left alone", count(moved, "event was", "events were"))
+	}
+	return applied, nil
 }
 
 func (c *common) printRepricing(p *repricing) error {

@@ -2,7 +2,9 @@ package catalogcmd
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
 	"github.com/usagebox/otelcol-usagebox/internal/decimal"
 	store "github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/control"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -107,7 +110,7 @@ func TestRepricedLedgerIsAsIfItHadBeenPricedSo(t *testing.T) {
 	var corrections []usage.Event
 	require.NoError(t, r.eachSettled(t.Context(), func(e *usage.Event, its []usage.Event) error {
 		if c := p.correction(e, its); c != nil {
-			corrections = append(corrections, *c)
+			corrections = append(corrections, c.Event)
 		}
 		return nil
 	}))
@@ -154,7 +157,7 @@ func TestRepricingOneCustomerOrModelLeavesTheOthers(t *testing.T) {
 	require.NotContains(t, out, "gpt-4o")
 }
 
-func TestRepricingALedgerInUseIsOneLine(t *testing.T) {
+func TestRepricingALedgerThatAnswersNobodyIsOneLine(t *testing.T) {
 	before, err := catalog.Load(file(t, tokens))
 	require.NoError(t, err)
 	dir := fill(t, before)
@@ -163,8 +166,84 @@ func TestRepricingALedgerInUseIsOneLine(t *testing.T) {
 	defer func() { require.NoError(t, l.Close()) }()
 	_, err = reprices(t, dir, file(t, newRates), "--apply")
 	require.ErrorContains(t, err, "is in use by")
+	require.ErrorContains(t, err, "can't be told the corrections (nobody answers)")
 	_, err = reprices(t, dir, file(t, newRates))
 	require.NoError(t, err, "looking is free")
+}
+
+// meddler is a ledger in which something happens before each batch of amendments.
+type meddler struct {
+	*store.Ledger
+	meddle func()
+}
+
+func (m meddler) Amend(ctx context.Context, list []store.Amendment) (store.Result, error) {
+	m.meddle()
+	return m.Ledger.Amend(ctx, list)
+}
+
+func TestRepricingBesideARunningLedgerIsExactWhateverComesMeanwhile(t *testing.T) {
+	before, err := catalog.Load(file(t, tokens))
+	require.NoError(t, err)
+	path := file(t, newRates)
+	after, err := catalog.Load(path)
+	require.NoError(t, err)
+	wantCost, wantPrice, _, _ := totals(t, fill(t, after))
+
+	dir := fill(t, before)
+	l, err := store.Open(store.Options{Directory: dir, WriterID: "main", Manual: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	late := usageOf("late", "acme", "gpt-4o", "llm_tokens_in", 7) // acknowledged, and in no file yet
+	late.Normalize()
+	before.Price(&late, nil)
+	_, err = l.Append(t.Context(), []usage.Event{late})
+	require.NoError(t, err)
+	correction := func(id, target string, quantity int64) {
+		e := usage.Event{ID: id, Kind: usage.KindCorrection, Corrects: target, Customer: "acme", Timestamp: late.Timestamp, Model: "gpt-4o", Provider: "openai", Lines: []usage.Line{{Meter: "llm_tokens_in", Quantity: usage.Units(quantity)}}}
+		if target == "e10" {
+			e.Timestamp += 10 * usage.MicrosPerHour / 4
+		}
+		e.Normalize()
+		after.Price(&e, nil)
+		r, err := l.Append(t.Context(), []usage.Event{e})
+		require.NoError(t, err)
+		require.Equal(t, 1, r.Accepted+r.Duplicates)
+	}
+	meddled := 0
+	s, err := control.Listen(filepath.Join(dir, "state", "writer=main"), meddler{l, func() {
+		if meddled++; meddled == 1 { // it was read, and is another one when its correction comes
+			correction("meddled", "e10", -10)
+			_, err := l.Append(t.Context(), []usage.Event{{ID: "away", Kind: usage.KindRetraction, Corrects: "late", Customer: "acme", Timestamp: late.Timestamp, Source: "test"}})
+			require.NoError(t, err)
+		}
+	}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+
+	_, err = reprices(t, dir, path, "--apply")
+	require.EqualError(t, err, "38 corrections are in force, the rest is not; run it again: 2 events were corrected by others meanwhile, and left alone")
+	out, err := reprices(t, dir, path, "--apply")
+	require.NoError(t, err)
+	require.Contains(t, out, "\n1 correction is in force\n")
+	correction("undone", "e10", 10)
+	for range 2 { // two at once put the same into force, or one of them what the other has not seen
+		errs := make(chan error, 2)
+		for _, p := range []string{path, file(t, strings.Replace(newRates, "in: 3", "in: 4", 1))} {
+			go func() { _, err := reprices(t, dir, p, "--apply"); errs <- err }()
+		}
+		for range 2 {
+			if err := <-errs; err != nil {
+				require.ErrorContains(t, err, "meanwhile")
+			}
+		}
+	}
+	_, err = reprices(t, dir, path, "--apply")
+	require.NoError(t, err)
+	require.NoError(t, l.Flush(t.Context()))
+	cost, price, _, _ := totals(t, dir)
+	require.Equal(t, wantCost, cost)
+	require.Equal(t, wantPrice, price)
 }
 
 // A call by context that is corrected into another tier has no amount for that when it arrives, and what it should cost after.

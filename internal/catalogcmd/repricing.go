@@ -7,6 +7,7 @@ import (
 
 	"github.com/usagebox/otelcol-usagebox/internal/catalog"
 	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	store "github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -30,7 +31,7 @@ type changeKey struct{ customer, model, meter, book, currency string }
 
 // correction compares what an event and its corrections are charged with the amount of what is left of its quantities, at its own time, and gives
 // the correction that puts the catalogue into force, or nil. It changes e.
-func (p *repricing) correction(e *usage.Event, corrections []usage.Event) *usage.Event {
+func (p *repricing) correction(e *usage.Event, corrections []usage.Event) *store.Amendment {
 	p.events++
 	before := make([][2]sumOfCharges, len(e.Lines))
 	addCharges(before, e, e)
@@ -43,8 +44,9 @@ func (p *repricing) correction(e *usage.Event, corrections []usage.Event) *usage
 		addCharges(before, e, one)
 		parts += addQuantities(e, one)
 	}
+	seen := seenLines(e, before)
 	p.catalog.Price(e, nil)
-	correction := &usage.Event{
+	correction := usage.Event{
 		ID: correctionID(e, p.catalog.Version, len(corrections)), Kind: usage.KindCorrection, Corrects: e.ID, Customer: e.Customer, Timestamp: e.Timestamp,
 		Source: "reprice",
 	}
@@ -76,7 +78,23 @@ func (p *repricing) correction(e *usage.Event, corrections []usage.Event) *usage
 		return nil
 	}
 	p.differ++
-	return correction
+	return &store.Amendment{Event: correction, Seen: seen}
+}
+
+// seenLines are what is left of an event's lines, with what they are charged.
+func seenLines(e *usage.Event, charged [][2]sumOfCharges) []usage.Line {
+	lines := make([]usage.Line, len(e.Lines))
+	for i := range e.Lines {
+		lines[i] = usage.Line{Meter: e.Lines[i].Meter, Unit: e.Lines[i].Unit, Quantity: e.Lines[i].Quantity, Cost: charged[i][0].charge(), Price: charged[i][1].charge()}
+	}
+	return lines
+}
+
+func (s *sumOfCharges) charge() usage.Charge {
+	if !s.known {
+		return usage.Charge{}
+	}
+	return usage.Charge{Amount: s.amount, Currency: s.currency, Rate: "seen"}
 }
 
 func abs(a usage.Amount) usage.Amount {

@@ -33,6 +33,9 @@ type item struct {
 	digest  digest
 	payload usage.Payload
 	encoded []byte // as it stands in a chunk
+
+	amends bool         // it counts only when its target is as it was
+	seen   []usage.Line // see Amendment
 }
 
 // Append puts events, which must be normalized, into the ledger. After a nil error each is durable, known already, or named in the
@@ -45,7 +48,7 @@ func (l *Ledger) Append(ctx context.Context, events []usage.Event, refused ...us
 	if received == 0 {
 		return Result{}, nil
 	}
-	r, err := l.append(ctx, events, refused)
+	r, err := l.append(ctx, events, refused, nil)
 	if err != nil {
 		l.o.Observer.Failed(received)
 		return Result{}, err
@@ -54,7 +57,8 @@ func (l *Ledger) Append(ctx context.Context, events []usage.Event, refused ...us
 	return r.result, nil
 }
 
-func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usage.Rejection) (*request, error) {
+// append has seen, the lines of each event's target, when the events are amendments.
+func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usage.Rejection, seen [][]usage.Line) (*request, error) {
 	if !l.enter() {
 		return nil, ErrClosed
 	}
@@ -65,7 +69,10 @@ func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usa
 		r.refuse(now, refused[i], nil)
 	}
 	for i := range events {
-		r.prepare(now, &events[i])
+		if valid := r.prepare(now, &events[i]); valid && seen != nil {
+			it := &r.items[len(r.items)-1]
+			it.amends, it.seen = true, seen[i]
+		}
 	}
 	select {
 	case l.queue <- r:
@@ -87,16 +94,18 @@ func (l *Ledger) enter() bool {
 	return true
 }
 
-func (r *request) prepare(now usage.Micros, e *usage.Event) {
+// prepare adds an event to the request, or refuses it.
+func (r *request) prepare(now usage.Micros, e *usage.Event) (valid bool) {
 	if err := e.Validate(); err != nil {
 		r.refuse(now, e.Rejection(err), e)
-		return
+		return false
 	}
 	it := item{event: *e, digest: digestOf(e.Key()), payload: e.Payload()}
 	it.event.IngestedAt = now
 	it.encoded = appendEvent(make([]byte, 0, 384), &it.event)
 	r.bytes += len(it.encoded)
 	r.items = append(r.items, it)
+	return true
 }
 
 // refuse adds a rejection to the result and to refused/. e is nil when there is no event to show.

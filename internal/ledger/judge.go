@@ -117,6 +117,10 @@ func (g *group) accept(r *request, it *item) error {
 
 func (g *group) judgeCorrection(r *request, it *item) error {
 	t, found, err := g.target(targetOf(it))
+	if it.amends && (errors.Is(err, errLeft) || err == nil && (!found || t.moved(it.seen))) {
+		r.result.Moved++
+		return nil
+	}
 	if errors.Is(err, errLeft) {
 		g.reject(r, it, usage.ReasonTargetLeft, leftDetail(it))
 		return nil

@@ -115,13 +115,14 @@ func ValidWriterID(id string) bool {
 	return true
 }
 
-// Result says what became of the events of one Append. Accepted + Duplicates + len(Rejections) is their number.
+// Result says what became of the events of one Append. Accepted + Duplicates + len(Rejections) + Moved is their number.
 type Result struct {
 	Accepted     int // new, and durable; corrections that wait for their target are among them
 	Duplicates   int // known with the same payload
 	Rejections   []usage.Rejection
 	Unattributed int // of the accepted, those without a customer
 	Late         int // of the accepted, those whose hour had been sealed
+	Moved        int // amendments whose target is not as it was seen
 }
 
 // Conflicts is the number of rejections with the reason conflict.

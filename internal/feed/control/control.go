@@ -2,22 +2,16 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
-	"time"
 
+	"github.com/usagebox/otelcol-usagebox/internal/control"
 	"github.com/usagebox/otelcol-usagebox/internal/feed"
-	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -31,60 +25,15 @@ type Feed interface {
 	Replay(receiver string, from usage.Hour) error
 }
 
-const (
-	pointer       = "feed.socket" // a file with the socket's path
-	maxSocketPath = 100           // what systems take is little more
-	headerWait    = 10 * time.Second
-)
+// name is the socket's.
+const name = "feed"
 
 // Server answers for a feed.
-type Server struct {
-	http   *http.Server
-	folder string // made for the socket, "" when it is in the state
-	file   string
-	served chan struct{}
-}
+type Server = control.Server
 
 // Listen answers for f on a socket in a writer's state, which only this user may open.
 func Listen(state string, f Feed) (*Server, error) {
-	s := &Server{file: filepath.Join(state, pointer), served: make(chan struct{})}
-	path, err := filepath.Abs(filepath.Join(state, "feed.sock"))
-	if err != nil {
-		return nil, err
-	}
-	if len(path) > maxSocketPath {
-		if s.folder, err = os.MkdirTemp("", "usagebox-"); err != nil {
-			return nil, err
-		}
-		path = filepath.Join(s.folder, "feed.sock")
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a process that died: the state has one owner
-		return nil, err
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(s.file, []byte(path+"\n"), 0o600)); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	s.http = &http.Server{Handler: handler(f), ReadHeaderTimeout: headerWait}
-	go func() {
-		defer close(s.served)
-		_ = s.http.Serve(listener) // ends with Close
-	}()
-	return s, nil
-}
-
-// Close ends what is being answered.
-func (s *Server) Close() error {
-	err := s.http.Close()
-	<-s.served
-	err = errors.Join(err, os.Remove(s.file))
-	if s.folder != "" {
-		err = errors.Join(err, os.RemoveAll(s.folder))
-	}
-	return err
+	return control.Listen(state, name, handler(f))
 }
 
 // retry is what is told to retry.
@@ -99,23 +48,10 @@ type replay struct {
 	From     usage.Hour `json:"from"`
 }
 
-// item is a line of an answer: a value, or the error that ended it.
-type item struct {
-	Value any    `json:"value,omitempty"`
-	Error string `json:"error,omitempty"`
-}
-
 func handler(f Feed) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, do func(r *http.Request, each func(any) error) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			out := json.NewEncoder(w)
-			if err := do(r, func(v any) error { return out.Encode(item{Value: v}) }); err != nil && !errors.Is(err, ledger.ErrStop) {
-				_ = out.Encode(item{Error: err.Error()}) // whoever asked is gone
-				return
-			}
-			_ = out.Encode(item{})
-		})
+		control.Handle(mux, pattern, do)
 	}
 	handle("GET /status", func(r *http.Request, each func(any) error) error {
 		all, err := f.StatusNow(r.URL.Query().Get("whole") != "")
@@ -154,7 +90,7 @@ func handler(f Feed) http.Handler {
 		n := 0
 		return f.Preview(r.URL.Query().Get("receiver"), func(record *feed.Record) error {
 			if n++; limit > 0 && n > limit {
-				return ledger.ErrStop
+				return control.ErrEnough
 			}
 			return each(record)
 		})
@@ -173,31 +109,16 @@ func handler(f Feed) http.Handler {
 var ErrNobody = errors.New("no collector with a billing feed runs on this directory")
 
 // Client asks a feed that another process runs.
-type Client struct{ http *http.Client }
+type Client struct{ *control.Client }
 
 // Dial finds the feed of a writer's state. The error is ErrNobody when no process answers for it.
 func Dial(state string) (*Client, error) {
-	path, err := os.ReadFile(filepath.Join(state, pointer))
-	if errors.Is(err, fs.ErrNotExist) {
+	c, err := control.Dial(state, name)
+	if errors.Is(err, control.ErrNobody) {
 		return nil, ErrNobody
 	}
-	if err != nil {
-		return nil, err
-	}
-	socket := strings.TrimSpace(string(path))
-	var dialer net.Dialer
-	c := &Client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return dialer.DialContext(ctx, "unix", socket)
-	}}}}
-	connection, err := dialer.DialContext(context.Background(), "unix", socket)
-	if err != nil {
-		return nil, ErrNobody // it was left by a process that died
-	}
-	return c, connection.Close()
+	return &Client{c}, err
 }
-
-// Close ends what the client holds.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // ask sends a request and reads its answer, value after value.
 func ask[T any](ctx context.Context, c *Client, method, path string, body any, each func(*T) error) error {
@@ -205,38 +126,7 @@ func ask[T any](ctx context.Context, c *Client, method, path string, body any, e
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://feed"+path, strings.NewReader(string(text)))
-	if err != nil {
-		return err
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask the collector: %w", err)
-	}
-	defer response.Body.Close()
-	in := json.NewDecoder(response.Body)
-	for {
-		var line struct {
-			Value json.RawMessage `json:"value"`
-			Error string          `json:"error"`
-		}
-		if err := in.Decode(&line); err != nil {
-			return fmt.Errorf("the collector's answer was cut off: %w", err)
-		}
-		if line.Error != "" {
-			return errors.New(line.Error)
-		}
-		if line.Value == nil {
-			return nil
-		}
-		value := new(T)
-		if err := json.Unmarshal(line.Value, value); err != nil {
-			return err
-		}
-		if err := each(value); err != nil {
-			return err
-		}
-	}
+	return control.Ask(ctx, c.Client, method, path, bytes.NewReader(text), each)
 }
 
 // StatusNow is feed.Feed's.

@@ -119,14 +119,14 @@ func TestASocketThatAKilledProcessLeftIsNobodys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(state, pointer))
+	text, err := os.ReadFile(filepath.Join(state, "feed.socket"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(state, pointer), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(state, "feed.socket"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(state, "feed.sock"), nil, 0o600); err != nil {
