@@ -10,6 +10,7 @@ type key int32
 type source struct {
 	key  key
 	path []string // in JSON text or a map; nil for the attribute itself
+	plus []source // parts of the same number that stand elsewhere
 }
 
 // dialect is a compiled entry of the table.
@@ -76,10 +77,14 @@ func (c *compiler) all(names []string) []key {
 }
 
 func (c *compiler) source(name string) source {
+	name, rest, more := strings.Cut(name, " + ")
 	attribute, path, found := strings.Cut(name, "#")
 	s := source{key: c.key(attribute)}
 	if found {
 		s.path = strings.Split(path, ".")
+	}
+	if more {
+		s.plus = []source{c.source(rest)}
 	}
 	return s
 }

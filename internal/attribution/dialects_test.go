@@ -68,6 +68,9 @@ var dialectRows = []dialectRow{
 	{"vercel-ai-sdk", tried, "ai", "ai.generateText.doGenerate", ptrace.SpanKindInternal, attrs{"ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "claude-sonnet-4-5", "ai.model.provider": "anthropic.messages", "ai.usage.promptTokens": 10, "ai.usage.completionTokens": 2, "ai.response.providerMetadata": `{"anthropic":{"usage":{"cache_read_input_tokens":4},"cacheCreationInputTokens":3}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_cache_write=3 llm_tokens_in=10 llm_tokens_out=2"},
 	{"vercel-ai-sdk", recorded, "ai", "ai.streamText", ptrace.SpanKindInternal, attrs{"ai.operationId": "ai.streamText", "ai.usage.inputTokens": 10, "ai.usage.outputTokens": 2}, RoleWrapper, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"vercel-ai-sdk", recorded, "ai", "ai.embed.doEmbed", ptrace.SpanKindInternal, attrs{"ai.operationId": "ai.embed.doEmbed", "ai.usage.tokens": 10}, RoleEmbedding, "llm_tokens_in=10"},
+	{"openinference-bedrock", tried, "@arizeai/openinference-instrumentation-bedrock", "bedrock.converse", ptrace.SpanKindInternal, attrs{"openinference.span.kind": "LLM", "llm.model_name": "claude-sonnet-4-5", "llm.token_count.prompt": 10, "llm.token_count.completion": 2, "llm.token_count.total": 19, "output.value": `{"usage":{"inputTokens":10,"outputTokens":2,"cacheReadInputTokens":4,"cacheWriteInputTokens":3}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_cache_write=3 llm_tokens_in=10 llm_tokens_out=2"},
+	{"openllmetry", tried, "@traceloop/instrumentation-bedrock", "bedrock.completion", ptrace.SpanKindClient, attrs{"gen_ai.provider.name": "aws.bedrock", "gen_ai.request.model": "claude-sonnet-4-5"}, RoleCall, ""},
+	{"openllmetry", tried, "@traceloop/instrumentation-together-ai", "together.chat", ptrace.SpanKindClient, attrs{"gen_ai.system": "TogetherAI", "llm.request.type": "chat", "gen_ai.request.model": "meta-llama/Llama-3", "gen_ai.usage.prompt_tokens": 10, "gen_ai.usage.completion_tokens": 2, "llm.usage.total_tokens": 12}, RoleCall, "llm_tokens_in=10 llm_tokens_out=2"},
 	{"vercel-ai-sdk", recorded, "ai", "ai.toolCall", ptrace.SpanKindInternal, attrs{"ai.operationId": "ai.toolCall"}, RoleTool, ""},
 	{"opentelemetry", recorded, "ai", "step 1", ptrace.SpanKindInternal, attrs{"gen_ai.operation.name": "agent_step"}, RoleWrapper, ""},
 
@@ -86,6 +89,9 @@ var dialectRows = []dialectRow{
 	{"openai-agents", published, "openai-agents", "turn", ptrace.SpanKindInternal, attrs{"gen_ai.usage.input_tokens": 10}, RoleWrapper, "llm_tokens_in=10"},
 
 	{"langsmith", tried, "langsmith", "ChatOpenAI", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "llm", "gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2, "gen_ai.usage.total_tokens": 12, "langsmith.usage_metadata": `{"input_token_details":{"cache_read":4},"output_token_details":{"reasoning":1}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=6 llm_tokens_out=1 llm_tokens_reasoning=1"},
+	{"langsmith", tried, "langsmith", "ChatAnthropic", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "llm", "gen_ai.usage.input_tokens": 20, "gen_ai.usage.output_tokens": 2, "langsmith.usage_metadata": `{"input_token_details":{"ephemeral_5m_input_tokens":3,"ephemeral_1hr_input_tokens":5,"cache_read":4}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_cache_write=8 llm_tokens_in=8 llm_tokens_out=2"},
+	{"langsmith", published, "langsmith", "ChatAnthropic", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "llm", "gen_ai.usage.input_tokens": 20, "gen_ai.usage.output_tokens": 2, "langsmith.usage_metadata": `{"input_token_details":{"ephemeral_5m_input_tokens":3,"cache_creation":0}}`}, RoleCall, "llm_tokens_cache_write=3 llm_tokens_in=17 llm_tokens_out=2"},
+	{"langsmith", published, "langsmith", "ChatOpenAI", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "llm", "gen_ai.usage.input_tokens": 20, "gen_ai.usage.output_tokens": 2, "langsmith.usage_metadata": `{"input_token_details":{"priority_cache_read":4},"output_token_details":{"priority_reasoning":1}}`}, RoleCall, "llm_tokens_cache_read=4 llm_tokens_in=16 llm_tokens_out=1 llm_tokens_reasoning=1"},
 	{"langsmith", published, "langsmith", "Prompt", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "prompt", "gen_ai.operation.name": "chat"}, RolePlain, ""},
 	{"langsmith", published, "langsmith", "Retriever", ptrace.SpanKindInternal, attrs{"langsmith.span.kind": "retriever", "gen_ai.operation.name": "embeddings"}, RoleRetrieval, ""},
 
@@ -220,6 +226,16 @@ func TestLogRecordsOfCodingAgentsAreCalls(t *testing.T) {
 		if strings.Join(got, " ") != row.want {
 			t.Errorf("%v: got %s, want %s (%s)", row.attributes, strings.Join(got, " "), row.want, row.from)
 		}
+	}
+}
+
+// A callback's context may be another request's: the trace is then the wrong one, and the observation's own metadata the right one.
+func TestWhatAnObservationSaysOfItselfGoesBeforeWhatItsTraceSays(t *testing.T) {
+	f := readOne(t, newReader(t), "langfuse-sdk", "ChatOpenAI", ptrace.SpanKindInternal, attrs{
+		"langfuse.observation.type": "generation", "langfuse.trace.metadata.customerId": "acme", "langfuse.observation.metadata.customer_id": "globex", "langfuse.trace.metadata.feature": "refunds",
+	})
+	if f.Own.Slots[SlotCustomer] != "globex" || f.Own.Slots[SlotFeature] != "refunds" {
+		t.Errorf("it is of %q for %q", f.Own.Slots[SlotCustomer], f.Own.Slots[SlotFeature])
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // metadataPrefixes are where dialects put what the application says about a call; a '#' looks into JSON text or a map.
 var metadataPrefixes = []string{
-	"traceloop.association.properties.", "langfuse.trace.metadata.", "langfuse.observation.metadata.", "langsmith.metadata.", "mastra.metadata.",
+	"traceloop.association.properties.", "langfuse.observation.metadata.", "langfuse.trace.metadata.", "langsmith.metadata.", "mastra.metadata.",
 	"lmnr.association.properties.metadata.", "litellm.metadata.", "ai.telemetry.metadata.", "ai.settings.context.", "metadata.", "metadata#", "agent.context#", "genkit:input#", "baggage.",
 }
 

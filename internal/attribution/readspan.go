@@ -202,11 +202,8 @@ func (r *Reader) tokens(a *attributes, d *dialect, f *Fact) {
 func readTokens(a *attributes, d *dialect, u *Reported, contents bool) (ok bool) {
 	ok = true
 	for field := range numFields {
-		for _, s := range d.tokens[field] {
-			if !a.has[s.key] || s.path != nil && !contents {
-				continue
-			}
-			n, present, valid := numberAt(a.values[s.key], s.path)
+		for i := range d.tokens[field] {
+			n, present, valid := a.number(&d.tokens[field][i], contents)
 			if !present {
 				continue
 			}
@@ -219,6 +216,20 @@ func readTokens(a *attributes, d *dialect, u *Reported, contents bool) (ok bool)
 		}
 	}
 	return ok
+}
+
+// number is the count at a source: where it has parts, the sum of those that are there.
+func (a *attributes) number(s *source, contents bool) (n int64, present, ok bool) {
+	if a.has[s.key] && (s.path == nil || contents) {
+		n, present, ok = numberAt(a.values[s.key], s.path)
+	}
+	for i := range s.plus {
+		part, there, valid := a.number(&s.plus[i], contents)
+		if there {
+			n, present, ok = n+part, true, valid && (ok || !present)
+		}
+	}
+	return n, present, ok
 }
 
 // restIsReasoning sets reasoning, where it isn't reported, to what the total says beyond input and output.
