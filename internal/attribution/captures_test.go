@@ -69,25 +69,11 @@ func byTrace(facts []Fact) map[TraceID][]Fact {
 	return traces
 }
 
-// neighbours resolves links among traces, as deep as they go.
-func neighbours(traces map[TraceID][]Fact) Neighbours {
-	open := map[TraceID]bool{}
-	var near Neighbours
-	near = func(p Place) (Linked, bool) {
-		if open[p.Trace] {
-			return Linked{}, false
-		}
-		open[p.Trace] = true
-		defer delete(open, p.Trace)
-		return Identify(traces[p.Trace], p.Span, near)
-	}
-	return near
-}
-
 func decideAll(facts []Fact, rules Rules) (events []usage.Event) {
-	traces := byTrace(facts)
-	for _, trace := range traces {
-		for _, p := range decide(trace, neighbours(traces), rules).Events {
+	w := NewWorld(facts)
+	w.rules = rules
+	for _, d := range w.Decide() {
+		for _, p := range d.Events {
 			events = append(events, p.Event)
 		}
 	}

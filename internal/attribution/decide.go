@@ -1,8 +1,11 @@
 package attribution
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -27,7 +30,8 @@ const (
 // Verdict says what a span is and why.
 type Verdict struct {
 	Kind   VerdictKind
-	Of     SpanID // of a double: the span that is counted
+	Of     SpanID  // of a double: the span that is counted
+	In     TraceID // where that is, if it is another trace
 	Reason string
 }
 
@@ -67,27 +71,41 @@ type Decision struct {
 	Spans  []Judged // in preorder
 	Events []Planned
 	Tally  Tally
+
+	owner *owner
+	told  []telling
 }
 
 // Decide works out what the facts of one trace mean. It depends on the set of facts alone, not on their order or copies.
-func Decide(facts []Fact, near Neighbours) Decision { return decide(facts, near, 0) }
+// near tells of other traces; nil knows none.
+func Decide(facts []Fact, near Others) Decision { return decide(facts, near, 0) }
 
-func decide(facts []Fact, near Neighbours, rules Rules) Decision {
+func decide(facts []Fact, near Others, rules Rules) Decision {
 	if len(facts) == 0 {
 		return Decision{}
 	}
 	t := newTree(facts, rules)
 	c := newCalls(t)
 	o := newOwner(t, near)
-	d := &decider{calls: c, owner: o}
+	tools := c.tools()
+	d := &decider{calls: c, abroad: &elsewhere{calls: c, owner: o}, Decision: Decision{owner: o}}
 	d.Tally.Calls = map[string]int{}
+	for _, g := range c.groups {
+		d.abroad.call(g)
+	}
+	toolMembers := tools.members()
+	for _, i := range tools.first {
+		d.abroad.tool(toolMembers[i])
+	}
+	d.abroad.look()
+	o.doubles = d.abroad.doubles
 	for _, g := range c.groups {
 		d.call(g)
 	}
 	for _, i := range c.sums {
 		d.sum(i)
 	}
-	d.counted(c.tools(), VerdictTool, usage.MeterToolCalls)
+	d.counted(tools, VerdictTool, usage.MeterToolCalls)
 	d.counted(c.once(RoleRetrieval, func(*Fact, *Fact) bool { return true }), VerdictRetrieval, usage.MeterRetrievals)
 	d.counted(c.once(RoleMemory, func(f, g *Fact) bool { return f.Operation == g.Operation }), VerdictMemory, usage.MeterMemoryOps)
 	d.agents(c.agents())
@@ -96,7 +114,7 @@ func decide(facts []Fact, near Neighbours, rules Rules) Decision {
 }
 
 // Identify resolves who a span of a trace is for and which run it belongs to, for another trace that links to it.
-func Identify(facts []Fact, span SpanID, near Neighbours) (Linked, bool) {
+func Identify(facts []Fact, span SpanID, near Others) (Linked, bool) {
 	if len(facts) == 0 {
 		return Linked{}, false
 	}
@@ -105,18 +123,70 @@ func Identify(facts []Fact, span SpanID, near Neighbours) (Linked, bool) {
 	if !ok {
 		return Linked{}, false
 	}
-	r := newOwner(t, near).resolve([]int{i})
-	l := Linked{Run: r.run}
+	return newOwner(t, near).shown(i), true
+}
+
+// shown is what another trace can see of a span.
+func (o *owner) shown(i int) Linked {
+	members := []int{i}
+	r := o.resolve(members)
+	l := Linked{Run: r.run, Fact: o.nodes[i].Fact}
 	for _, s := range [...]Slot{SlotCustomer, SlotUser, SlotSession, SlotConversation, SlotFeature} {
 		l.Identity.Slots[s] = r.values[s]
+		if v, origin := o.said(members, s); origin != FromResource {
+			l.Said.Slots[s] = v
+		}
 	}
 	l.Identity.Extra = r.extra
-	return l, true
+	for _, key := range keysOf(o.extraAt) {
+		if v := o.extraSaid(members, key); v != "" {
+			l.Said.Extra = append(l.Said.Extra, usage.Dimension{Key: key, Value: v})
+		}
+	}
+	return l
+}
+
+// digest is of all that another trace can see of a span.
+func (l *Linked) digest() uint64 {
+	return xxh3.Hash(l.Said.append(l.Identity.append(appendText(nil, l.Run))))
+}
+
+// Shown is a digest of what other traces can see of this one's spans, by links.
+func (d *Decision) Shown() uint64 {
+	if d.owner == nil {
+		return 0
+	}
+	var b []byte
+	for i := range d.owner.nodes {
+		l := d.owner.shown(i)
+		b = binary.LittleEndian.AppendUint64(append(b, d.owner.nodes[i].Span[:]...), l.digest())
+	}
+	return xxh3.Hash(b) | 1
+}
+
+// Notes are what this trace tells others, in their order.
+func (d *Decision) Notes() []Note {
+	if d.owner == nil {
+		return nil
+	}
+	notes := d.owner.conversationNotes()
+	for i := range d.told {
+		n := &d.told[i]
+		var seen uint64
+		if n.known {
+			l := d.owner.shown(n.node)
+			seen = l.digest()
+		}
+		n.Value = n.encode(seen)
+		notes = append(notes, n.Note)
+	}
+	slices.SortFunc(notes, func(a, b Note) int { return a.Compare(&b) })
+	return notes
 }
 
 type decider struct {
 	*calls
-	owner  *owner
+	abroad *elsewhere
 	silent []int // by preorder: calls without tokens before
 	Decision
 }
@@ -184,6 +254,10 @@ func (d *decider) call(g *group) {
 		d.Tally.Failed++
 		return
 	}
+	if d.elsewhere(g.members) {
+		return
+	}
+	d.join(g)
 	lines := []usage.Line{{Meter: usage.MeterLLMRequests, Quantity: usage.Units(1)}}
 	p := d.event(g.members, usage.MeterLLMRequests, append(lines, tokenLines(g.reading.Vector)...)...)
 	p.Reading = &g.reading
@@ -215,6 +289,28 @@ func (d *decider) call(g *group) {
 	for _, m := range g.members[1:] {
 		d.verdict[m] = Verdict{Kind: VerdictDouble, Of: span, Reason: "the same call, seen by " + or(d.node(m).Emitter, "another instrumentation")}
 		d.Tally.Doubles++
+	}
+}
+
+// elsewhere says whether spans, which are one thing, are counted in another trace.
+func (d *decider) elsewhere(members []int) bool {
+	place, ok := d.abroad.counted[members[0]]
+	if !ok {
+		return false
+	}
+	for _, m := range members {
+		d.verdict[m] = Verdict{Kind: VerdictDouble, Of: place.Span, In: place.Trace, Reason: "the same, told in trace " + place.Trace.String() + ", where it is counted"}
+	}
+	d.Tally.Doubles += len(members)
+	return true
+}
+
+// join takes the split of a call's numbers from its doubles in other traces, where this one has none.
+func (d *decider) join(g *group) {
+	for _, place := range d.abroad.doubles[g.members[0]] {
+		if l := d.owner.neighbour(place); l != nil && l.Fact.reports() && !d.rules.off(RuleRicher) {
+			g.reading.enrich(l.Fact.read(d.rules))
+		}
 	}
 }
 
@@ -252,6 +348,9 @@ func (d *decider) silentBelow(i int) int {
 func (d *decider) counted(c counts, kind VerdictKind, meter string) {
 	members := c.members()
 	for _, i := range c.first {
+		if d.elsewhere(members[i]) {
+			continue
+		}
 		p := d.event(members[i], meter, usage.Line{Meter: meter, Quantity: usage.Units(1)})
 		f := d.node(i).Fact
 		if kind == VerdictTool {
@@ -345,6 +444,7 @@ func (d *decider) finish() Decision {
 		}
 		d.Spans = append(d.Spans, Judged{Fact: d.node(i).Fact, Depth: d.node(i).depth, Verdict: v})
 	}
+	d.told = d.abroad.notes
 	slices.SortFunc(d.Events, func(a, b Planned) int { return strings.Compare(a.Event.ID, b.Event.ID) })
 	return d.Decision
 }

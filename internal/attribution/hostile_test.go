@@ -59,7 +59,17 @@ func TestHugeTracesOfAnyShapeAreDecided(t *testing.T) {
 			return f
 		},
 		"copies of one span": func(i int) Fact { f := call(i); return numbered(7, 1, f) },
-		"ids of zeros":       func(i int) Fact { f := call(i); f.Trace = TraceID{}; return f },
+		"conversations of their own": func(i int) Fact {
+			f := call(i)
+			f.Own.Slots[SlotConversation], f.Own.Slots[SlotUser] = fmt.Sprint("talk ", i), fmt.Sprint("user ", i)
+			return numbered(i, 0, f)
+		},
+		"calls that others tell of too": func(i int) Fact {
+			f := call(1)
+			f.ResponseID, f.Service, f.Start, f.End = "r", "s", usage.Micros(i), usage.Micros(i+10)
+			return numbered(i, 1, f)
+		},
+		"ids of zeros": func(i int) Fact { f := call(i); f.Trace = TraceID{}; return f },
 	}
 	n := many
 	if testing.Short() || raceEnabled {
@@ -71,7 +81,10 @@ func TestHugeTracesOfAnyShapeAreDecided(t *testing.T) {
 			for i := 1; i <= n; i++ {
 				facts = append(facts, shape(i))
 			}
-			d := Decide(facts, func(Place) (Linked, bool) { return Linked{Run: "r"}, true })
+			d := Decide(facts, gossips{})
+			if notes := d.Notes(); len(notes) > 2*n {
+				t.Fatalf("%d notes", len(notes))
+			}
 			if len(d.Spans) == 0 || len(d.Spans) > n {
 				t.Fatalf("%d spans are judged", len(d.Spans))
 			}
@@ -81,6 +94,20 @@ func TestHugeTracesOfAnyShapeAreDecided(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gossips tell a lot about everything.
+type gossips struct{ Nobody }
+
+func (gossips) Span(Place) (Linked, bool) { return Linked{Run: "r", Fact: &Fact{}}, true }
+
+func (gossips) Calls(t Topic, sub uint64, from, to usage.Micros, _ TraceID) (notes []Note) {
+	for i := range byte(maxComponent) {
+		n := telling{Note: Note{Place: Place{TraceID{77, i}, SpanID{1}}, Topic: t, Kind: NoteSignal, Sub: sub + 1, Start: from, End: to}, log: true}
+		n.Value = n.encode(0)
+		notes = append(notes, n.Note)
+	}
+	return notes
 }
 
 func TestHugeSpansMakeSmallFacts(t *testing.T) {

@@ -1,7 +1,9 @@
 package attribution
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -10,10 +12,9 @@ import (
 type Linked struct {
 	Run      string // trace id of the run's root
 	Identity Identity
+	Said     Identity // of it, what spans say, without conversations and resources
+	Fact     *Fact    // the span itself
 }
-
-// Neighbours tells of spans in other traces; ok is false for what is not known (yet).
-type Neighbours func(Place) (l Linked, ok bool)
 
 // Origin says where a value of identity came from.
 type Origin string
@@ -22,12 +23,14 @@ const (
 	FromSpan     Origin = "span"
 	FromAncestor Origin = "ancestor"
 	FromTrace    Origin = "trace"
+	FromDouble   Origin = "double" // the same call in another trace
 	FromLink     Origin = "link"
+	FromTalk     Origin = "conversation"
 	FromResource Origin = "resource"
 	FromNowhere  Origin = ""
 )
 
-// owner resolves identity: own span, nearest ancestor, the one value that the trace has, linked span, resource.
+// owner resolves identity: own span, nearest ancestor, the one value that the trace has, the same call in another trace, linked span, conversation, resource.
 type owner struct {
 	*tree
 	holder  [][numSlots]int32 // nearest node at or above that has the slot, -1
@@ -35,12 +38,16 @@ type owner struct {
 	agent   []int32           // nearest agent's span at or above
 	tool    []int32           // nearest tool's span at or above
 	only    [numSlots]string  // the one value that the trace has
-	near    Neighbours
+	near    Others
 	known   map[Place]*Linked
+	doubles map[int][]Place    // by node: the same call in other traces
 	extras  map[string]string  // the one value of each further dimension
 	extraAt map[string][]int32 // by further dimension: nearest node at or above that has it, -1
 	top     []int32            // outermost agent's span at or above, -1
 	linkAt  map[linkKey]string
+
+	talks         bool // some span may be in a conversation
+	conversations map[string]*conversation
 }
 
 type linkKey struct {
@@ -48,11 +55,14 @@ type linkKey struct {
 	what   string
 }
 
-func newOwner(t *tree, near Neighbours) *owner {
+func newOwner(t *tree, near Others) *owner {
+	if near == nil {
+		near = Nobody{}
+	}
 	n := len(t.nodes)
 	o := &owner{
 		tree: t, near: near, holder: make([][numSlots]int32, n), links: make([]int32, n), agent: make([]int32, n), tool: make([]int32, n),
-		known: map[Place]*Linked{}, extras: map[string]string{}, extraAt: map[string][]int32{}, top: make([]int32, n), linkAt: map[linkKey]string{},
+		known: map[Place]*Linked{}, doubles: map[int][]Place{}, extras: map[string]string{}, extraAt: map[string][]int32{}, top: make([]int32, n), linkAt: map[linkKey]string{},
 	}
 	var several [numSlots]bool
 	severalExtra := map[string]bool{}
@@ -71,6 +81,7 @@ func newOwner(t *tree, near Neighbours) *owner {
 		if len(f.Links) > 0 {
 			o.links[i] = int32(i)
 		}
+		o.talks = o.talks || len(f.Links) > 0 || f.Own.Slots[SlotConversation] != "" || f.Resource.Slots[SlotConversation] != ""
 		switch f.Role {
 		case RoleAgent:
 			o.agent[i] = int32(i)
@@ -138,8 +149,52 @@ func (t *tree) nearest(has func(*Fact) bool) []int32 {
 }
 
 // value is one dimension of what spans, which are one thing, belong to: what one of them says itself, else the innermost of
-// their ancestors that says something.
+// their ancestors that says something, and so on in the order of owner.
 func (o *owner) value(members []int, s Slot) (string, Origin) {
+	if v, origin := o.inTrace(members, s); v != "" {
+		return v, origin
+	}
+	if v := o.double(members, func(l *Linked) string { return l.Said.Slots[s] }); v != "" {
+		return v, FromDouble
+	}
+	if v := o.linked(members, slotKeys[s], func(l *Linked) string { return l.Identity.Slots[s] }); v != "" && !o.rules.off(RuleLink) {
+		return v, FromLink
+	}
+	if o.talks && slices.Contains(conversationSlots[:], s) {
+		id, _ := o.value(members, SlotConversation)
+		if v := o.conversed(id, slotKeys[s]); v != "" {
+			return v, FromTalk
+		}
+	}
+	for _, m := range members {
+		if v := o.nodes[m].Resource.Slots[s]; v != "" {
+			return v, FromResource
+		}
+	}
+	if v := o.double(members, func(l *Linked) string { return l.Identity.Slots[s] }); v != "" {
+		return v, FromDouble
+	}
+	return "", FromNowhere
+}
+
+// said is what this trace says itself, and spans that it links to: all that conversations are told of it.
+func (o *owner) said(members []int, s Slot) (string, Origin) {
+	if v, origin := o.inTrace(members, s); v != "" {
+		return v, origin
+	}
+	if v := o.linked(members, "said "+slotKeys[s], func(l *Linked) string { return l.Said.Slots[s] }); v != "" {
+		return v, FromLink
+	}
+	for _, m := range members {
+		if v := o.nodes[m].Resource.Slots[s]; v != "" {
+			return v, FromResource
+		}
+	}
+	return "", FromNowhere
+}
+
+// inTrace is what spans of this trace say.
+func (o *owner) inTrace(members []int, s Slot) (string, Origin) {
 	best, own := int32(-1), false
 	for _, m := range members {
 		h := o.holder[m][s]
@@ -160,15 +215,20 @@ func (o *owner) value(members []int, s Slot) (string, Origin) {
 	if o.only[s] != "" && s != SlotTool && s != SlotNode && s != SlotAgent && s != SlotStep {
 		return o.only[s], FromTrace
 	}
-	if v := o.linked(members, slotKeys[s], func(l *Linked) string { return l.Identity.Slots[s] }); v != "" && !o.rules.off(RuleLink) {
-		return v, FromLink
+	return "", FromNowhere
+}
+
+// double is the one value that the same call has in other traces.
+func (o *owner) double(members []int, get func(*Linked) string) string {
+	if len(o.doubles) == 0 {
+		return ""
 	}
 	for _, m := range members {
-		if v := o.nodes[m].Resource.Slots[s]; v != "" {
-			return v, FromResource
+		if v := o.agreed(o.doubles[m], get); v != "" {
+			return v
 		}
 	}
-	return "", FromNowhere
+	return ""
 }
 
 // linked is the one value that the nearest links have; what names it.
@@ -213,8 +273,8 @@ func (o *owner) neighbour(place Place) *Linked {
 		return l
 	}
 	var l *Linked
-	if o.near != nil && place.Trace != o.nodes[0].Trace {
-		if found, ok := o.near(place); ok {
+	if place.Trace != o.nodes[0].Trace {
+		if found, ok := o.near.Span(place); ok {
 			l = &found
 		}
 	}
@@ -230,6 +290,31 @@ func (o *owner) run(members []int) string {
 }
 
 func (o *owner) extra(members []int, key string) string {
+	if v := o.extraSaid(members, key); v != "" {
+		return v
+	}
+	if v := o.double(members, func(l *Linked) string { return l.Said.extra(key) }); v != "" {
+		return v
+	}
+	if v := o.linked(members, extraKey(key), func(l *Linked) string { return l.Identity.extra(key) }); v != "" {
+		return v
+	}
+	if o.talks {
+		id, _ := o.value(members, SlotConversation)
+		if v := o.conversed(id, extraKey(key)); v != "" {
+			return v
+		}
+	}
+	for _, m := range members {
+		if v := o.nodes[m].Resource.extra(key); v != "" {
+			return v
+		}
+	}
+	return o.double(members, func(l *Linked) string { return l.Identity.extra(key) })
+}
+
+// extraSaid is what spans of this trace say of a further dimension.
+func (o *owner) extraSaid(members []int, key string) string {
 	if at, ok := o.extraAt[key]; ok {
 		for _, m := range members {
 			if at[m] >= 0 {
@@ -237,18 +322,7 @@ func (o *owner) extra(members []int, key string) string {
 			}
 		}
 	}
-	if v := o.extras[key]; v != "" {
-		return v
-	}
-	if v := o.linked(members, "extra "+key, func(l *Linked) string { return l.Identity.extra(key) }); v != "" {
-		return v
-	}
-	for _, m := range members {
-		if v := o.nodes[m].Resource.extra(key); v != "" {
-			return v
-		}
-	}
-	return ""
+	return o.extras[key]
 }
 
 // resolved is who and what for, with the origin of each value.
@@ -284,12 +358,45 @@ func (o *owner) resolve(members []int) resolved {
 	for key := range o.extras {
 		seen[key] = true
 	}
+	o.elsewhere(members, r.values[SlotConversation], seen)
 	for _, key := range keysOf(seen) {
 		if v := o.extra(members, key); v != "" {
 			r.extra = append(r.extra, usage.Dimension{Key: key, Value: v})
 		}
 	}
 	return r
+}
+
+// elsewhere adds the further dimensions that other traces tell of.
+func (o *owner) elsewhere(members []int, conversation string, seen map[string]bool) {
+	add := func(place Place) {
+		if l := o.neighbour(place); l != nil {
+			for _, d := range l.Identity.Extra {
+				seen[d.Key] = true
+			}
+		}
+	}
+	for _, m := range members {
+		if h := o.links[m]; h >= 0 {
+			for _, place := range o.nodes[h].Links {
+				add(place)
+			}
+		}
+		for _, place := range o.doubles[m] {
+			add(place)
+		}
+	}
+	if !o.talks || conversation == "" {
+		return
+	}
+	o.conversed(conversation, "")
+	if c := o.conversations[conversation]; c != nil {
+		for _, c := range c.all {
+			if key, ok := strings.CutPrefix(c.dimension, extraKey("")); ok {
+				seen[key] = true
+			}
+		}
+	}
 }
 
 // rootAgent is the outermost agent above a span, which can stand for a feature that nobody declared.

@@ -94,9 +94,7 @@ type told struct {
 }
 
 func (s *told) settle(facts []Fact) {
-	traces := byTrace(facts)
-	near := neighbours(traces)
-	for id, trace := range traces {
+	for id, decision := range NewWorld(facts).Decide() {
 		var before Emitted
 		if b, ok := s.emitted[id]; ok {
 			var err error
@@ -104,7 +102,7 @@ func (s *told) settle(facts []Fact) {
 				s.t.Fatal(err)
 			}
 		}
-		planned := Decide(trace, near).Events
+		planned := decision.Events
 		out, after := Revise(before, planned)
 		s.add(out)
 		s.emitted[id] = after.AppendBinary(nil)

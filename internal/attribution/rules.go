@@ -25,6 +25,8 @@ const (
 	RuleEmitter                            // one emitter's spans beside each other are two calls
 	RuleOverlap                            // doubles overlap in time
 	RuleOwnAnswer                          // a call that tells other numbers than the calls inside is a call itself
+	RuleConversation                       // identity over a conversation's id
+	RuleElsewhere                          // a call that another trace, or another signal, tells of too
 	numRules             = iota
 )
 

@@ -16,12 +16,6 @@ func readState(directory string, ids []string) (traces []Trace, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	var failed error
-	near := neighbours(func(id attribution.TraceID) []attribution.Fact {
-		facts, err := store.Facts(id)
-		failed = errors.Join(failed, err)
-		return facts
-	})
 	for _, text := range ids {
 		b, err := hex.DecodeString(text)
 		if err != nil || len(b) != 16 {
@@ -38,7 +32,12 @@ func readState(directory string, ids []string) (traces []Trace, err error) {
 			}
 			return nil, fmt.Errorf("no span of trace %s is known in %s", id, directory)
 		}
-		traces = append(traces, explain(id, facts, near))
+		others := store.Others(id, true)
+		decision := attribution.Decide(facts, others)
+		if err := others.Err(); err != nil {
+			return nil, err
+		}
+		traces = append(traces, explain(id, facts, &decision))
 	}
-	return traces, failed
+	return traces, nil
 }

@@ -30,6 +30,7 @@ type Span struct {
 	Role     string            `json:"role"`
 	Verdict  string            `json:"verdict"`
 	Of       string            `json:"of,omitempty"`
+	In       string            `json:"in,omitempty"` // the trace of that span, if it is another one
 	Reason   string            `json:"reason,omitempty"`
 	Model    string            `json:"model,omitempty"`
 	Reported map[string]int64  `json:"reported,omitempty"` // as the span says it
@@ -58,7 +59,7 @@ type Event struct {
 	Thought  string              `json:"reasoning,omitempty"`
 }
 
-// Identity is a value and where it came from: span, ancestor, trace, link, resource.
+// Identity is a value and where it came from: span, ancestor, trace, double (the same call in another trace), link, conversation, resource.
 type Identity struct {
 	Value  string `json:"value"`
 	Origin string `json:"from"`
@@ -66,15 +67,17 @@ type Identity struct {
 
 func (r *recording) explain(reader *attribution.Reader) []Trace {
 	traces := map[attribution.TraceID][]attribution.Fact{}
-	for _, f := range r.facts(reader) {
+	all := r.facts(reader)
+	for _, f := range all {
 		traces[f.Trace] = append(traces[f.Trace], f)
 	}
-	near := neighbours(func(id attribution.TraceID) []attribution.Fact { return traces[id] })
+	decisions := attribution.NewWorld(all).Decide()
 	var out []Trace
 	for _, id := range slices.SortedFunc(maps.Keys(traces), func(a, b attribution.TraceID) int {
 		return cmp.Or(cmp.Compare(firstStart(traces[a]), firstStart(traces[b])), bytes.Compare(a[:], b[:]))
 	}) {
-		out = append(out, explain(id, traces[id], near))
+		decision := decisions[id]
+		out = append(out, explain(id, traces[id], &decision))
 	}
 	return out
 }
@@ -83,23 +86,7 @@ func firstStart(facts []attribution.Fact) usage.Micros {
 	return slices.MinFunc(facts, func(a, b attribution.Fact) int { return cmp.Compare(a.Start, b.Start) }).Start
 }
 
-// neighbours follows links from trace to trace.
-func neighbours(facts func(attribution.TraceID) []attribution.Fact) attribution.Neighbours {
-	open := map[attribution.TraceID]bool{}
-	var near attribution.Neighbours
-	near = func(p attribution.Place) (attribution.Linked, bool) {
-		if open[p.Trace] {
-			return attribution.Linked{}, false
-		}
-		open[p.Trace] = true
-		defer delete(open, p.Trace)
-		return attribution.Identify(facts(p.Trace), p.Span, near)
-	}
-	return near
-}
-
-func explain(id attribution.TraceID, facts []attribution.Fact, near attribution.Neighbours) Trace {
-	d := attribution.Decide(facts, near)
+func explain(id attribution.TraceID, facts []attribution.Fact, d *attribution.Decision) Trace {
 	t := Trace{TraceID: id.String(), Complete: attribution.Complete(facts), Spans: []Span{}, Events: []Event{}, Totals: map[string]string{}}
 	for i := range d.Spans {
 		t.Spans = append(t.Spans, spanOf(&d.Spans[i]))
@@ -137,6 +124,9 @@ func spanOf(j *attribution.Judged) Span {
 	}
 	if j.Verdict.Of != (attribution.SpanID{}) {
 		s.Of = j.Verdict.Of.String()
+	}
+	if j.Verdict.In != (attribution.TraceID{}) {
+		s.In = j.Verdict.In.String()
 	}
 	if len(s.Reported) > 0 {
 		r := f.Reading()

@@ -27,11 +27,20 @@ type Known struct {
 	open []factlog.Place
 }
 
-// settled is what is kept of a trace that settled: when; an offset before which every record of it was looked at; the places of its facts.
+// Fresh says whether facts came that no settlement has looked at.
+func (k *Known) Fresh() bool { return len(k.open) > 0 }
+
+// Shown is the digest of what others could see when it settled last; 0: unknown.
+func (k *Known) Shown() uint64 { return k.last.shown }
+
+// settled is what is kept of a trace that settled: when; an offset before which every record of it was looked at; the places of its facts; after what was
+// emitted, a digest of what others see of it, and its notes.
 type settled struct {
 	at      usage.Micros
 	handled uint64
 	places  []factlog.Place
+	shown   uint64
+	notes   []noteRef
 }
 
 func (e *settled) append(b []byte, emitted *attribution.Emitted) []byte {
@@ -44,7 +53,7 @@ func (e *settled) append(b []byte, emitted *attribution.Emitted) []byte {
 		b = binary.AppendUvarint(b, uint64(p.Length))
 		before = p.Offset
 	}
-	return emitted.AppendBinary(b)
+	return e.appendNotes(emitted.AppendBinary(b))
 }
 
 // read gives what follows: what was emitted.
@@ -98,7 +107,10 @@ func (s *Store) lastSettled(trace attribution.TraceID) (e settled, emitted attri
 	defer closer.Close()
 	rest, err := e.read(value)
 	if err == nil {
-		emitted, _, err = attribution.DecodeEmitted(rest)
+		emitted, rest, err = attribution.DecodeEmitted(rest)
+	}
+	if err == nil {
+		err = e.readNotes(rest, trace)
 	}
 	if err != nil {
 		return e, emitted, fmt.Errorf("trace %s: %w", trace, err)
@@ -121,7 +133,7 @@ func (s *Store) Trace(trace attribution.TraceID) (k Known, err error) {
 			if s.damaged(trace, err) != nil {
 				return k, err
 			}
-			k = Known{Lost: true, open: k.open, last: settled{handled: k.last.handled}}
+			k = Known{Lost: true, open: k.open, last: settled{handled: k.last.handled, notes: k.last.notes}}
 			break
 		}
 	}

@@ -63,7 +63,6 @@ type Event struct {
 // Outbox reads the oldest entries that hold about limit events, without those of traces to pass over.
 func (s *Store) Outbox(limit int, passOver map[attribution.TraceID]struct{}) (out []Outgoing, err error) {
 	n := 0
-	errStop := errors.New("enough")
 	first := true
 	err = s.scanFrom(outboxKey(s.from), []byte{keyOutbox + 1}, func(key, value []byte) error {
 		if n >= limit {

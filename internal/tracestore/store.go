@@ -36,6 +36,10 @@ const Version = 2
 //	x hour trace    it settled last in or after this hour: for retention
 //	o seq           about to be emitted: the trace, and its events
 //	w trace trace   the second links to the first
+//	n topic sub end trace span   what a trace tells others; value: kind, start as a varint, and the note's own. The trace is zeros for what one that is
+//	                forgotten said of a conversation in which others are
+//	t topic         the one sub of a topic's notes; one byte when there are several
+//	v topic         something new is said of a conversation: its traces are to be looked at again; value: the key behind n and topic to go on at
 //	d trace         its facts were forgotten; value: when, and the offset in the log before which they lay
 //	m name          version, epoch; pinned: the offset in the log after which there may be facts of open traces
 const (
@@ -44,6 +48,9 @@ const (
 	keyExpiry  = 'x'
 	keyOutbox  = 'o'
 	keyWaiting = 'w'
+	keyNote    = 'n'
+	keyTopic   = 't'
+	keyStirred = 'v'
 	keyForgot  = 'd'
 	keyMeta    = 'm'
 )

@@ -2,6 +2,7 @@ package tracestore
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 
@@ -21,7 +22,9 @@ type Settlement struct {
 	Events  []Event               // to emit, in order
 	Links   []attribution.TraceID // traces that it links to
 	Pending bool                  // more facts came meanwhile: it stays open
-	Wake    []attribution.TraceID // traces to look at again, because of what is known of this one
+	Wake    []attribution.TraceID // traces to look at again, because of what is known of this one; Settle adds those that notes concern
+	Shown   uint64                // digest of what others can see of it by links; 0: not looked at
+	Notes   []attribution.Note    // what it tells others, in their order
 
 	rewritten []factlog.Place
 }
@@ -42,23 +45,52 @@ func (s *Store) Rewrite(t *Settlement, facts []attribution.Fact) error {
 	return err
 }
 
-// Settle records settlements in one transaction: what was emitted and the outbox are never apart. It is durable after Sync.
-func (s *Store) Settle(settlements []Settlement) error {
+// Round is settlements that are about to be recorded.
+type Round struct {
+	store       *Store
+	batch       *pebble.Batch
+	settlements []Settlement
+}
+
+// Begin works out what the notes of settlements mean for other traces. Nothing else may settle until the round is closed.
+func (s *Store) Begin(settlements []Settlement) (*Round, error) {
 	if err := s.room(s.free / 2); err != nil { // what was appended must still get through when nothing more is taken
-		return err
+		return nil, err
 	}
-	b := s.db.NewBatch()
-	defer b.Close()
+	r := &Round{store: s, batch: s.db.NewBatch(), settlements: settlements}
+	for i := range settlements {
+		if t := &settlements[i]; len(t.Notes) > 0 || len(t.Known.last.notes) > 0 {
+			r.batch = s.db.NewIndexedBatch()
+			break
+		}
+	}
+	for i := range settlements {
+		if err := post(r.batch, &settlements[i]); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+	}
+	return r, nil
+}
+
+// Close gives up what was not recorded.
+func (r *Round) Close() error { return r.batch.Close() }
+
+// Settle records them in one transaction: what was emitted and the outbox are never apart. It is durable after Sync.
+func (r *Round) Settle() error {
+	s, b, settlements := r.store, r.batch, r.settlements
 	_ = b.Set(meta("pinned"), binary.BigEndian.AppendUint64(nil, s.log.Pinned()), nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i := range settlements { // before any is woken again
+		if _, ok := s.woken[settlements[i].Trace]; ok && !settlements[i].Pending {
+			_ = b.Delete(traceKey(keyPending, settlements[i].Trace), nil)
+		}
+	}
 	for i := range settlements {
 		t := &settlements[i]
+		t.Wake = sortedTraces(t.Wake)
 		_ = b.Set(traceKey(keyEmitted, t.Trace), t.value(), nil)
 		_ = b.Set(expiryKey(t.At, t.Trace), nil, nil)
-		if _, ok := s.woken[t.Trace]; ok && !t.Pending {
-			_ = b.Delete(traceKey(keyPending, t.Trace), nil)
-		}
 		for _, l := range t.Links {
 			_ = b.Set(append(traceKey(keyWaiting, l), t.Trace[:]...), nil, nil)
 		}
@@ -76,11 +108,16 @@ func (s *Store) Settle(settlements []Settlement) error {
 	for i := range settlements {
 		s.settled(&settlements[i])
 	}
+	for i := range settlements {
+		for _, w := range settlements[i].Wake {
+			s.woken[w] = struct{}{}
+		}
+	}
 	return nil
 }
 
 func (t *Settlement) value() []byte {
-	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten}
+	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten, shown: t.Shown, notes: remember(t.Notes)}
 	if len(e.places) == 0 {
 		e.places = slices.Concat(t.Known.last.places, t.Known.open)
 	}
@@ -108,10 +145,23 @@ func (s *Store) settled(t *Settlement) {
 	} else {
 		delete(s.open, t.Trace)
 	}
-	for _, w := range t.Wake {
-		s.woken[w] = struct{}{}
-	}
 }
+
+// Wait notes that a trace links to others, before they are looked at, so that what comes of them meanwhile wakes it.
+func (s *Store) Wait(trace attribution.TraceID, links []attribution.TraceID) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	s.mu.Lock()
+	for _, l := range links {
+		s.linked.add(l)
+		_ = b.Set(append(traceKey(keyWaiting, l), trace[:]...), nil, nil)
+	}
+	s.mu.Unlock()
+	return b.Commit(pebble.NoSync)
+}
+
+// LinkedTo is false when no trace links to this one.
+func (s *Store) LinkedTo(trace attribution.TraceID) bool { return s.linkedTo(trace) }
 
 func outboxKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyOutbox}, seq) }
 
@@ -154,7 +204,7 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 	if err := iter.Close(); err != nil {
 		return 0, err
 	}
-	b := s.db.NewBatch()
+	b := s.db.NewIndexedBatch()
 	defer b.Close()
 	for _, key := range expired {
 		_ = b.Delete(key, nil)
@@ -172,6 +222,9 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 		if s.linkedTo(trace) {
 			prefix := traceKey(keyWaiting, trace)
 			_ = b.DeleteRange(prefix, after(prefix), nil)
+		}
+		if err := withdraw(b, last.notes); err != nil {
+			return 0, err
 		}
 		_ = b.Delete(traceKey(keyEmitted, trace), nil)
 		_ = b.Set(traceKey(keyForgot, trace), binary.AppendUvarint(binary.AppendVarint(nil, int64(now)), last.handled), nil)

@@ -52,12 +52,7 @@ func TestPowerCutsAndFailingWritesLoseNothingAndCountOnce(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(11, uint64(len(c.Name))))
 			m := &machine{mem: vfs.NewCrashableMem(), skip: -1}
-			r := newRig(t, func(c *Config) { c.Directory = "/state/attribution" })
-			if err := r.p.close(); err != nil {
-				t.Fatal(err)
-			}
-			r.fs = errorfs.Wrap(m.mem, m)
-			r.start()
+			r := newRigOn(t, errorfs.Wrap(m.mem, m), func(c *Config) { c.Directory = "/state/attribution" })
 			cut := func() { r.powerCut(m, []int{0, 50, 100}[random.IntN(3)], random) }
 			spans := requests(t, c)
 			random.Shuffle(len(spans), func(i, j int) { spans[i], spans[j] = spans[j], spans[i] })
@@ -106,12 +101,7 @@ func TestPowerCutsAndFailingWritesLoseNothingAndCountOnce(t *testing.T) {
 func TestAfterAPowerCutTheSameEventsGoOut(t *testing.T) {
 	for round := range 6 {
 		m := &machine{mem: vfs.NewCrashableMem(), skip: -1}
-		r := newRig(t, func(c *Config) { c.Directory = "/state/attribution" })
-		if err := r.p.close(); err != nil {
-			t.Fatal(err)
-		}
-		r.fs = errorfs.Wrap(m.mem, m)
-		r.start()
+		r := newRigOn(t, errorfs.Wrap(m.mem, m), func(c *Config) { c.Directory = "/state/attribution" })
 		c := captures(t)[2]
 		spans := requests(t, c)
 		half := len(spans) * (round + 1) / 7

@@ -112,13 +112,19 @@ type rig struct {
 
 func newRig(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	return newRigOn(t, nil, change)
+}
+
+// newRigOn runs one on a file system.
+func newRigOn(t *testing.T, fs vfs.FS, change func(*Config)) *rig {
+	t.Helper()
 	config := createDefaultConfig().(*Config)
 	config.Directory = t.TempDir()
 	config.MinFreeDisk = 0
 	if change != nil {
 		change(config)
 	}
-	r := &rig{t: t, config: config, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), sink: &sink{t: t, seen: map[usage.Key]usage.Payload{}}}
+	r := &rig{t: t, fs: fs, config: config, now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC), sink: &sink{t: t, seen: map[usage.Key]usage.Payload{}}}
 	r.start()
 	return r
 }

@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	roundTraces  = 512  // looked at in one round
-	roundEvents  = 4096 // emitted in one batch, about
-	maxLinkDepth = 16   // of links that are followed from trace to trace
+	roundTraces = 512  // looked at in one round
+	roundEvents = 4096 // emitted in one batch, about
 )
 
 // round emits what waits, settles what is due and forgets what is old. It says whether there is more to do at once.
@@ -35,8 +34,14 @@ func (p *attributionProcessor) round(ctx context.Context) (more bool) {
 		p.logger.Error("traces could not be settled: they are kept and tried again", zap.Error(err))
 		return false
 	}
+	woken, err := p.store.WakeConversations(roundTraces, usage.MicrosOf(p.now()))
+	if err != nil {
+		p.logger.Error("what is said of conversations could not be looked at: it is tried again", zap.Error(err))
+		return false
+	}
+	p.traces.wake(woken, usage.MicrosOf(p.now()))
 	p.expire()
-	return sent || settled
+	return sent || settled || len(woken) > 0
 }
 
 type outcome struct {
@@ -79,21 +84,27 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 		return len(looks) == roundTraces, nil
 	}
 	settlements := make([]tracestore.Settlement, len(kept))
+	for i := range kept {
+		settlements[i] = kept[i].settlement
+	}
+	round, err := p.store.Begin(settlements)
+	if err != nil {
+		return false, err
+	}
 	err = p.traces.settled(done, now, func(pending []bool) error {
 		for i := range kept {
-			settlements[i] = kept[i].settlement
 			settlements[i].Pending = pending[i]
 		}
-		return p.store.Settle(settlements)
+		return round.Settle()
 	})
-	if err != nil {
+	if err = errors.Join(err, round.Close()); err != nil {
 		return false, err
 	}
 	if err := p.store.Sync(); err != nil {
 		return false, err
 	}
 	for i := range kept {
-		p.traces.wake(kept[i].settlement.Wake, now)
+		p.traces.wake(settlements[i].Wake, now)
 		p.count(ctx, &kept[i])
 	}
 	return true, nil
@@ -114,7 +125,14 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 		}
 		o.reason = "complete"
 	}
-	decision := attribution.Decide(facts, p.neighbours())
+	links := linksOf(facts)
+	if len(links) > 0 && known.Fresh() {
+		if err := p.store.Wait(l.trace, links); err != nil {
+			return o, err
+		}
+	}
+	others := p.store.Others(l.trace, p.nextLogs != nil)
+	decision := attribution.Decide(facts, others)
 	o.late = known.Lost
 	if !o.late && known.Settled == 0 && len(decision.Events) > 0 {
 		if o.late, err = p.store.Forgot(l.trace); err != nil {
@@ -132,7 +150,7 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 	}
 	events, after := attribution.Revise(known.Emitted, decision.Events)
 	o.tally = decision.Tally
-	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: linksOf(facts)}
+	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: links}
 	for _, e := range events {
 		start, ok := starts[e.SpanID]
 		if !ok || start > e.Timestamp {
@@ -140,10 +158,16 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 		}
 		o.settlement.Events = append(o.settlement.Events, tracestore.Event{Event: e, Start: start})
 	}
-	if known.Settled == 0 || len(events) > 0 {
-		if o.settlement.Wake, err = p.store.Waiting(l.trace); err != nil {
-			return o, err
+	if p.store.LinkedTo(l.trace) {
+		if o.settlement.Shown = decision.Shown(); o.settlement.Shown != known.Shown() {
+			if o.settlement.Wake, err = p.store.Waiting(l.trace); err != nil {
+				return o, err
+			}
 		}
+	}
+	o.settlement.Notes = others.Notes(&decision)
+	if err := others.Err(); err != nil {
+		return o, err
 	}
 	if copies := len(facts) - len(decision.Spans); known.Old || known.Arrivals > 4 && copies > len(decision.Spans) {
 		unique := make([]attribution.Fact, 0, len(decision.Spans))
@@ -165,31 +189,6 @@ func linksOf(facts []attribution.Fact) (traces []attribution.TraceID) {
 	}
 	slices.SortFunc(traces, func(a, b attribution.TraceID) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(traces)
-}
-
-// neighbours resolves links through the store, as deep as they go; one that leads back is not followed.
-func (p *attributionProcessor) neighbours() attribution.Neighbours {
-	open := map[attribution.TraceID]bool{}
-	facts := map[attribution.TraceID][]attribution.Fact{}
-	var near attribution.Neighbours
-	near = func(place attribution.Place) (attribution.Linked, bool) {
-		if open[place.Trace] || len(open) >= maxLinkDepth {
-			return attribution.Linked{}, false
-		}
-		open[place.Trace] = true
-		defer delete(open, place.Trace)
-		linked, ok := facts[place.Trace]
-		if !ok {
-			var err error
-			if linked, err = p.store.Facts(place.Trace); err != nil {
-				p.logger.Error("a linked trace can't be read: usage that belongs to it may stay unattributed until it can", zap.Stringer("trace_id", place.Trace), zap.Error(err))
-				return attribution.Linked{}, false
-			}
-			facts[place.Trace] = linked
-		}
-		return attribution.Identify(linked, place.Span, near)
-	}
-	return near
 }
 
 func (p *attributionProcessor) count(ctx context.Context, o *outcome) {

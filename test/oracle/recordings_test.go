@@ -32,7 +32,7 @@ func eventsOf(t *testing.T, c judge.Capture) (events []usage.Event) {
 	t.Helper()
 	reader, err := attribution.NewReader(attribution.Config{})
 	require.NoError(t, err)
-	traces := map[attribution.TraceID][]attribution.Fact{}
+	var facts []attribution.Fact
 	for _, q := range c.Requests {
 		if q.Path != "/v1/traces" {
 			continue
@@ -43,22 +43,10 @@ func eventsOf(t *testing.T, c judge.Capture) (events []usage.Event) {
 		} else {
 			require.NoError(t, request.UnmarshalProto(q.Body))
 		}
-		for _, f := range reader.Read(request.Traces(), 1_800_000_000_000_000) {
-			traces[f.Trace] = append(traces[f.Trace], f)
-		}
+		facts = append(facts, reader.Read(request.Traces(), 1_800_000_000_000_000)...)
 	}
-	open := map[attribution.TraceID]bool{}
-	var near attribution.Neighbours
-	near = func(p attribution.Place) (attribution.Linked, bool) {
-		if open[p.Trace] {
-			return attribution.Linked{}, false
-		}
-		open[p.Trace] = true
-		defer delete(open, p.Trace)
-		return attribution.Identify(traces[p.Trace], p.Span, near)
-	}
-	for _, trace := range traces {
-		for _, p := range attribution.Decide(trace, near).Events {
+	for _, decision := range attribution.NewWorld(facts).Decide() {
+		for _, p := range decision.Events {
 			events = append(events, p.Event)
 		}
 	}
