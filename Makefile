@@ -15,6 +15,7 @@ PLAIN := ./cmd/... ./test/... ./examples/...
 MODULES := $(patsubst %/go.mod,%,$(wildcard test/*/go.mod))
 GOFILES = $(shell git ls-files '*.go')
 FUZZTIME ?= 30s
+CASES ?= 10000000
 SEEDS ?= 20000
 
 .PHONY: help
@@ -81,10 +82,11 @@ bench: build ## Measure, as ratios to a baseline in the same run
 	$(GO) test -run '^$$' -bench 'Price|Hour|ConsumeLogs' -benchmem ./internal/catalog ./internal/feed ./processor/dedupeprocessor
 
 .PHONY: fuzz
-fuzz: ## Fuzz every target for FUZZTIME
+fuzz: ## Fuzz every target for FUZZTIME, and decide CASES generated traces
 	@for p in $$($(GO) list ./usage/... ./internal/... ./receiver/... ./processor/...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; \
 	done
+	ATTRIBUTION_CASES=$(CASES) $(GO) test -run Generated -timeout 0 ./internal/attribution
 
 .PHONY: sim
 sim: ## Simulate the ledger and the billing feed with SEEDS seeds each

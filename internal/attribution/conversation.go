@@ -38,8 +38,8 @@ func (o *owner) converse() {
 			continue
 		}
 		members := []int{i}
-		id, _ := o.value(members, SlotConversation)
-		if id == "" {
+		id, origin := o.value(members, SlotConversation)
+		if id == "" || origin == FromTrace { // whoever is in it says so itself
 			continue
 		}
 		c := o.conversations[id]

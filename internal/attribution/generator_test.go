@@ -3,6 +3,7 @@ package attribution
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -20,7 +21,7 @@ type servedCall struct {
 }
 
 // generator makes traces that hide what happened as instrumentations do: sums on agents and workflows, doubles nested and beside each other,
-// streams without usage, retries, sub-agents below tools, tools seen from both ends.
+// streams without usage, retries, sub-agents below tools and in traces of their own, gateways in traces of their own, tools seen from both ends.
 type generator struct {
 	*rand.Rand
 	facts    []Fact
@@ -29,12 +30,17 @@ type generator struct {
 	next     uint64
 	served   int64
 	root     SpanID
-	sums     bool // wrappers report sums
+	sums     bool    // wrappers report sums
+	several  bool    // traces: of sub-agents, linked or of one conversation, and of gateways
+	trace    TraceID // that spans are added to
+	traces   byte
+	linked   bool // the trace says by a link whose it is, and no conversation
+	here     bool // a call of the first trace is reported
 }
 
 func generate(seed, n uint64) *generator {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, n)), now: 1_000_000, sums: true}
-	g.sums = g.IntN(3) > 0
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, n)), now: 1_000_000, trace: TraceID{9}}
+	g.sums, g.several = g.IntN(3) > 0, g.IntN(3) == 0
 	root := g.add(Fact{Role: RolePlain}, SpanID{})
 	g.root = g.facts[root].Span
 	whose := ""
@@ -58,7 +64,7 @@ func generate(seed, n uint64) *generator {
 
 func (g *generator) add(f Fact, parent SpanID) int {
 	g.next++
-	f.Trace = TraceID{9}
+	f.Trace = g.trace
 	f.Span = SpanID{byte(g.Uint32()), byte(g.next >> 16), byte(g.next >> 8), byte(g.next), 1}
 	f.Parent = parent
 	if f.Start == 0 {
@@ -83,6 +89,9 @@ func (g *generator) agent(parent SpanID, whose, inherited string, depth int) (su
 	i := g.add(Fact{Role: role}, parent)
 	if whose != inherited {
 		g.facts[i].Own.Slots[SlotCustomer] = whose
+	}
+	if g.several && !g.linked {
+		g.facts[i].Own.Slots[SlotConversation] = "with " + whose
 	}
 	self := g.facts[i].Span
 	reported := false
@@ -138,6 +147,10 @@ func (g *generator) call(parent SpanID, whose string) (v Vector, reported bool) 
 	v = g.vector()
 	model := []string{"gpt-4o", "claude-sonnet-4-5"}[g.IntN(2)]
 	outer := Fact{Role: RoleCall, Model: model, Traits: TraitServed}
+	began := g.now
+	if g.several {
+		outer.ResponseID = "chatcmpl-1" // a local server's, the same for all
+	}
 	inner := outer
 	inner.Emitter, inner.Rank = "sdk", 80
 	if g.IntN(5) == 0 { // attempts before that were refused
@@ -146,7 +159,8 @@ func (g *generator) call(parent SpanID, whose string) (v Vector, reported bool) 
 			g.close(i)
 		}
 	}
-	switch g.IntN(6) {
+	seen := g.IntN(6)
+	switch seen {
 	case 0: // seen once
 		i := g.add(outer, parent)
 		g.close(i)
@@ -184,7 +198,42 @@ func (g *generator) call(parent SpanID, whose string) (v Vector, reported bool) 
 		g.report(j, v)
 	}
 	g.happened.calls = append(g.happened.calls, servedCall{customer: whose, vector: v})
+	g.here = g.here || g.trace == TraceID{9}
+	if g.several && !g.sums && seen != 3 && g.IntN(2) == 0 {
+		g.gateway(outer, began, v)
+	}
 	return v, true
+}
+
+// gateway tells of the last call in a trace of its own.
+func (g *generator) gateway(f Fact, began usage.Micros, v Vector) {
+	defer g.elsewhere()()
+	f.Emitter, f.Rank, f.Start = "gateway", 40, began+(g.now-began)/2
+	i := g.add(f, SpanID{})
+	g.facts[i].End = g.now - 1
+	g.report(i, v)
+}
+
+// elsewhere begins a trace, and gives what ends it.
+func (g *generator) elsewhere() (end func()) {
+	trace, root := g.trace, g.root
+	g.traces++
+	g.trace = TraceID{9, g.traces}
+	return func() { g.trace, g.root = trace, root }
+}
+
+// remote is an agent that a tool runs in a trace of its own: a link or the conversation says for whom.
+func (g *generator) remote(tool int, whose string, depth int) {
+	from := g.facts[tool].Place
+	defer g.elsewhere()()
+	root := g.add(Fact{Role: RolePlain}, SpanID{})
+	g.root = g.facts[root].Span
+	defer func(linked bool) { g.linked = linked }(g.linked)
+	if g.linked = g.IntN(2) == 0; g.linked {
+		g.facts[root].Links = []Place{from}
+	}
+	g.agent(g.root, whose, whose, depth)
+	g.close(root)
 }
 
 // know lets one or both of two spans of a call report it.
@@ -220,6 +269,8 @@ func (g *generator) tool(parent SpanID, whose string, depth int) (sum Vector, re
 		f.Emitter, f.CallID = "server", ""
 		j := g.add(f, at)
 		g.close(j)
+	case g.several && depth < 2 && g.IntN(2) == 0: // it runs one elsewhere
+		g.remote(i, whose, depth+1)
 	case depth < 2 && g.IntN(2) == 0: // it runs an agent
 		before := len(g.happened.calls)
 		sum = g.agent(at, whose, whose, depth+1)
@@ -229,6 +280,20 @@ func (g *generator) tool(parent SpanID, whose string, depth int) (sum Vector, re
 	}
 	g.close(i)
 	return sum, reported
+}
+
+// together is what the facts of all traces mean.
+func together(facts []Fact) Decision { return togetherBut(facts, 0) }
+
+func togetherBut(facts []Fact, rules Rules) (all Decision) {
+	w := NewWorld(facts)
+	w.rules = rules
+	for _, d := range w.Decide() {
+		all.Events = append(all.Events, d.Events...)
+		all.Spans = append(all.Spans, d.Spans...)
+	}
+	slices.SortFunc(all.Events, func(a, b Planned) int { return strings.Compare(a.Event.ID, b.Event.ID) })
+	return all
 }
 
 // shuffled is the facts in another order, some of them twice.

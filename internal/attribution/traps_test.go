@@ -418,25 +418,15 @@ func deployed(customer string) option {
 	return func(f *Fact) { f.Resource.Slots[SlotCustomer] = customer }
 }
 
-// decided is the decisions of all traces in one.
-func decided(facts []Fact, rules Rules) (all Decision) {
-	w := NewWorld(facts)
-	w.rules = rules
-	for _, d := range w.Decide() {
-		all.Events = append(all.Events, d.Events...)
-	}
-	return all
-}
-
 func TestTraps(t *testing.T) {
 	for _, trap := range traps {
 		t.Run(trap.name, func(t *testing.T) {
-			if got := inShort(decided(trap.facts, 0)); got != trap.want {
+			if got := inShort(together(trap.facts)); got != trap.want {
 				t.Errorf("got  %s\nwant %s", got, trap.want)
 			}
 			backwards := slices.Clone(trap.facts)
 			slices.Reverse(backwards)
-			if got := inShort(decided(append(backwards, trap.facts...), 0)); got != trap.want {
+			if got := inShort(together(append(backwards, trap.facts...))); got != trap.want {
 				t.Errorf("backwards and twice: got  %s\nwant %s", got, trap.want)
 			}
 		})
@@ -450,7 +440,7 @@ func TestEveryRuleIsNeededByATrap(t *testing.T) {
 		if trap.rule == 0 {
 			continue
 		}
-		if got := inShort(decided(trap.facts, trap.rule)); got == trap.want {
+		if got := inShort(togetherBut(trap.facts, trap.rule)); got == trap.want {
 			t.Errorf("%s: comes out right without the rule that it names", trap.name)
 		}
 		needed[trap.rule] = trap.name
