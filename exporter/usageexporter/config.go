@@ -34,6 +34,10 @@ type Config struct {
 	// the reason unknown_target: 0s (refused at once) to 8760h.
 	CorrectionWait time.Duration `mapstructure:"correction_wait"`
 
+	// Catalogs is where the pricing processor keeps the versions of its catalogue, by which corrections are priced as what they correct was. Empty:
+	// state/catalogs in Directory.
+	Catalogs string `mapstructure:"catalogs"`
+
 	// RollupDimensions are what rollups/ is grouped by besides hour, customer, meter, unit and currencies: any of feature, step, agent,
 	// operation, provider, model, user_id, session_id, conversation_id, run_id, source, service, and dimensions.KEY for a key of the
 	// event's own. It may be changed at any time: parts that are there stay as they are.

@@ -1,6 +1,7 @@
 package usageexporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,10 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadata"
+	"github.com/usagebox/otelcol-usagebox/internal/catalog"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/control"
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -44,6 +47,7 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 		FlushInterval:  e.config.FlushInterval,
 		SealAfter:      e.config.SealAfter,
 		CorrectionWait: e.config.CorrectionWait,
+		Settle:         e.versions().Settle,
 		MaxOpenBytes:   e.config.MaxOpenBytes,
 
 		RollupDimensions: e.config.RollupDimensions,
@@ -70,6 +74,16 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 	}
 	e.ledger = l
 	return nil
+}
+
+// versions are those of the catalogue that the pricing processor keeps.
+func (e *usageExporter) versions() *catalog.Versions {
+	return &catalog.Versions{
+		Directory: cmp.Or(e.config.Catalogs, filepath.Join(e.config.Directory, "state", "catalogs")),
+		Broken: func(version string, err error) {
+			e.set.Logger.Error("A kept version of the catalogue can't be used: corrections of what it priced have no amount", zap.String("version", version), zap.Error(err))
+		},
+	}
 }
 
 func (e *usageExporter) shutdown(context.Context) error {

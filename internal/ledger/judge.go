@@ -136,7 +136,11 @@ func (g *group) judgeCorrection(r *request, it *item) error {
 		g.reject(r, it, usage.ReasonUnknownTarget, fmt.Sprintf("event %q of this customer is not there", it.event.Corrects))
 		return nil
 	}
-	if refused := t.apply(&it.event); refused != nil {
+	settle := g.l.o.Settle
+	if it.amends {
+		settle = nil // its amounts are what it is about
+	}
+	if refused := t.apply(&it.event, settle); refused != nil {
 		g.reject(r, it, refused.Reason, refused.Detail)
 		return nil
 	}

@@ -40,6 +40,10 @@ type Options struct {
 	CacheBytes   int64 // block cache of the store
 	SealBytes    int64 // events of one sealed part, encoded; an open hour that has more is sealed piece by piece
 
+	// Settle gives a correction its amounts. target has what was left of its quantities before, and what it was charged, earlier corrections included. It is
+	// called by one goroutine at a time and has to give the same for the same. nil: corrections keep the amounts that they come with.
+	Settle func(target, correction *usage.Event)
+
 	Retention Retention
 
 	// KeepFrom says of which hours on nothing leaves yet, whatever Retention says; while it fails nothing leaves at all. It may read the ledger. nil keeps nothing

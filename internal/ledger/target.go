@@ -86,8 +86,8 @@ func (g *group) readTarget(d digest, key usage.Key, k known) (*target, error) {
 }
 
 // apply lets a correction or retraction take effect on its target, and completes it: what identifies the usage and is empty
-// becomes its target's, a retraction gets its lines. Or it says why it can't be, and changes nothing.
-func (t *target) apply(e *usage.Event) *usage.Invalid {
+// becomes its target's, a retraction gets its lines, a correction its amounts from settle, which may be nil. Or it says why it can't be, and changes nothing.
+func (t *target) apply(e *usage.Event, settle func(target, correction *usage.Event)) *usage.Invalid {
 	if t.event.Kind != usage.KindUsage {
 		return &usage.Invalid{Reason: usage.ReasonInvalidTarget, Detail: fmt.Sprintf("event %q is itself a %s: correct what it corrects", e.Corrects, t.event.Kind)}
 	}
@@ -101,6 +101,9 @@ func (t *target) apply(e *usage.Event) *usage.Invalid {
 		e.Lines = t.takeAway()
 		t.retracted, t.changed = true, true
 		return nil
+	}
+	if settle != nil && t.covers(e) {
+		settle(&t.event, e)
 	}
 	lines, refused := t.sum(e)
 	if refused != nil {
@@ -160,6 +163,17 @@ func (t *target) takeAway() []usage.Line {
 	return lines
 }
 
+// covers says whether what e takes away is there.
+func (t *target) covers(e *usage.Event) bool {
+	for i := range e.Lines {
+		l := t.event.Line(e.Lines[i].Meter)
+		if l == nil || l.Unit != e.Lines[i].Unit || l.Quantity+e.Lines[i].Quantity < 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // sum is the target's lines with those of e added.
 func (t *target) sum(e *usage.Event) ([]usage.Line, *usage.Invalid) {
 	lines := append([]usage.Line(nil), t.event.Lines...)
@@ -202,7 +216,7 @@ func addCharge(sum, delta *usage.Charge, meter string) *usage.Invalid {
 	if !ok {
 		return &usage.Invalid{Reason: usage.ReasonOverflow, Detail: fmt.Sprintf("the charge for %.64q would have more than %d digits", meter, usage.Digits)}
 	}
-	sum.Amount = usage.Amount(amount)
+	sum.Amount, sum.Rate = usage.Amount(amount), delta.Rate // the last one is in force
 	return nil
 }
 

@@ -99,7 +99,7 @@ func (g *group) settle(w *waitingCorrection) error {
 		g.forget(w)
 		return nil
 	}
-	if refused := t.apply(&w.item.event); refused != nil {
+	if refused := t.apply(&w.item.event, g.l.o.Settle); refused != nil {
 		g.reject(nil, &w.item, refused.Reason, refused.Detail)
 		g.forget(w)
 		return nil
