@@ -41,8 +41,11 @@ type Planned struct {
 	Start   usage.Micros
 	Members []SpanID // the first is the event's own
 	Reading *Reading // of calls
-	Origins map[string]Origin
+	origins [numSlots]Origin
 }
+
+// Origin says where the value of a dimension of identity came from, by its name in SlotNames.
+func (p *Planned) Origin(name string) Origin { return p.origins[SlotNames[name]] }
 
 // Judged is a span of a decision.
 type Judged struct {
@@ -89,6 +92,7 @@ func decide(facts []Fact, near Others, rules Rules) Decision {
 	o := newOwner(t, near)
 	tools := c.tools()
 	d := &decider{calls: c, abroad: &elsewhere{calls: c, owner: o}, Decision: Decision{owner: o}}
+	d.Events = make([]Planned, 0, len(c.groups)+len(c.sums)+c.others())
 	d.Tally.Calls = map[string]int{}
 	for _, g := range c.groups {
 		d.abroad.call(g)
@@ -191,20 +195,32 @@ type decider struct {
 	Decision
 }
 
+// others are spans that are counted and no calls, doubles included.
+func (c *calls) others() (n int) {
+	for i := range c.nodes {
+		switch c.nodes[i].Role {
+		case RoleTool, RoleRetrieval, RoleMemory, RoleAgent:
+			n++
+		}
+	}
+	return n
+}
+
 func (d *decider) node(i int) *node { return &d.nodes[i] }
 
 func (d *decider) event(members []int, counts string, lines ...usage.Line) *Planned {
 	f := d.node(members[0]).Fact
 	r := d.owner.resolve(members)
-	p := Planned{Start: f.Start, Origins: map[string]Origin{}}
+	p := Planned{Start: f.Start, origins: r.origins, Members: make([]SpanID, 0, len(members))}
 	for _, m := range members {
 		p.Members = append(p.Members, d.node(m).Span)
 	}
+	trace, span := d.traceOf(members[0]), f.Span.String()
 	p.Event = usage.Event{
-		ID: usage.SpanEventID(f.Trace.String(), f.Span.String(), counts), Kind: usage.KindUsage, Timestamp: max(0, f.End),
+		ID: usage.SpanEventID(trace, span, counts), Kind: usage.KindUsage, Timestamp: max(0, f.End),
 		Customer: r.values[SlotCustomer], UserID: r.values[SlotUser], SessionID: r.values[SlotSession], ConversationID: r.values[SlotConversation],
 		Feature: r.values[SlotFeature], Step: r.values[SlotStep], Agent: r.values[SlotAgent],
-		TraceID: f.Trace.String(), SpanID: f.Span.String(), RunID: r.run,
+		TraceID: trace, SpanID: span, RunID: r.run,
 		Operation: operation(f), Provider: d.provider(members), Model: d.model(members), Source: usage.SourceSpan, Service: f.Service, Lines: lines,
 		Dimensions: r.extra,
 	}
@@ -213,9 +229,6 @@ func (d *decider) event(members []int, counts string, lines ...usage.Line) *Plan
 	}
 	if f.is(TraitLog) {
 		p.Event.Source = SourceLog
-	}
-	for name, slot := range SlotNames {
-		p.Origins[name] = r.origins[slot]
 	}
 	e := &p.Event
 	for _, m := range members {
@@ -258,8 +271,7 @@ func (d *decider) call(g *group) {
 		return
 	}
 	d.join(g)
-	lines := []usage.Line{{Meter: usage.MeterLLMRequests, Quantity: usage.Units(1)}}
-	p := d.event(g.members, usage.MeterLLMRequests, append(lines, tokenLines(g.reading.Vector)...)...)
+	p := d.event(g.members, usage.MeterLLMRequests, tokenLines(g.reading.Vector, usage.Line{Meter: usage.MeterLLMRequests, Quantity: usage.Units(1)})...)
 	p.Reading = &g.reading
 	e := &p.Event
 	reason := "a model call that reports its tokens"
@@ -381,7 +393,10 @@ func (d *decider) settle(i int, kind VerdictKind, members []int) {
 }
 
 func (o *counts) members() map[int][]int {
-	members := map[int][]int{}
+	if len(o.first) == 0 {
+		return nil
+	}
+	members := make(map[int][]int, len(o.first))
 	for _, i := range o.first {
 		members[i] = []int{i}
 	}
@@ -418,7 +433,8 @@ func (d *decider) agents(c counts) {
 	}
 }
 
-func tokenLines(v Vector) (lines []usage.Line) {
+func tokenLines(v Vector, others ...usage.Line) (lines []usage.Line) {
+	lines = append(make([]usage.Line, 0, len(others)+4), others...)
 	for b, n := range v {
 		if n > 0 {
 			lines = append(lines, usage.Line{Meter: bucketMeters[b], Quantity: usage.Units(min(n, maxTokens))})
@@ -428,6 +444,7 @@ func tokenLines(v Vector) (lines []usage.Line) {
 }
 
 func (d *decider) finish() Decision {
+	d.Spans = make([]Judged, 0, len(d.pre))
 	for _, i := range d.pre {
 		v := d.verdict[i]
 		if v.Kind == "" {

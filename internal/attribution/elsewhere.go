@@ -38,7 +38,7 @@ func (t *telling) encode(identity uint64) []byte {
 }
 
 func decodeTelling(n Note) (t telling, ok bool) {
-	r := reader{b: n.Value}
+	r := reader{s: string(n.Value)}
 	t = telling{Note: n, node: -1, log: r.byte() != 0, rank: r.byte()}
 	t.models[0], t.models[1], t.provider, t.call = r.text(), r.text(), r.text(), r.text()
 	return t, !r.bad

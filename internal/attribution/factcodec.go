@@ -80,11 +80,31 @@ func appendText(b []byte, s string) []byte {
 // DecodeFact reads one fact from the start of b into f and gives what follows it. Nothing in f shares memory with b. The error
 // wraps ErrCorrupt.
 func DecodeFact(b []byte, f *Fact) (rest []byte, err error) {
-	if len(b) == 0 || b[0] != factVersion {
-		return nil, fmt.Errorf("%w: not of version %d", ErrCorrupt, factVersion)
+	r := reader{s: string(b)}
+	if err := r.fact(f); err != nil {
+		return nil, err
+	}
+	return b[len(b)-len(r.s):], nil
+}
+
+// DecodeFacts reads all facts of b and adds them to facts. They share memory with each other, none with b. The error wraps ErrCorrupt.
+func DecodeFacts(b []byte, facts []Fact) ([]Fact, error) {
+	r := reader{s: string(b)}
+	for len(r.s) > 0 {
+		facts = append(facts, Fact{})
+		if err := r.fact(&facts[len(facts)-1]); err != nil {
+			return facts[:len(facts)-1], err
+		}
+	}
+	return facts, nil
+}
+
+// fact reads into a zero f.
+func (r *reader) fact(f *Fact) error {
+	if r.byte() != factVersion || r.bad {
+		return fmt.Errorf("%w: not of version %d", ErrCorrupt, factVersion)
 	}
 	*f = Fact{}
-	r := reader{b: b[1:]}
 	copy(f.Trace[:], r.bytes(16))
 	copy(f.Span[:], r.bytes(8))
 	copy(f.Parent[:], r.bytes(8))
@@ -112,67 +132,68 @@ func DecodeFact(b []byte, f *Fact) (rest []byte, err error) {
 		}
 	}
 	if r.bad || f.Role >= numRoles {
-		return nil, fmt.Errorf("%w: ends too early or has an unknown role", ErrCorrupt)
+		return fmt.Errorf("%w: ends too early or has an unknown role", ErrCorrupt)
 	}
-	return r.b, nil
+	return nil
 }
 
-// reader reads until the first thing that is not there; from then on it gives zeros.
+// reader reads until the first thing that is not there; from then on it gives zeros. What it gives shares memory with what it reads.
 type reader struct {
-	b   []byte
+	s   string
 	bad bool
 }
 
-func (r *reader) fail() { r.b, r.bad = nil, true }
+func (r *reader) fail() { r.s, r.bad = "", true }
 
-func (r *reader) bytes(n int) []byte {
-	if len(r.b) < n {
+func (r *reader) bytes(n int) string {
+	if len(r.s) < n {
 		r.fail()
-		return nil
+		return ""
 	}
-	b := r.b[:n]
-	r.b = r.b[n:]
-	return b
+	s := r.s[:n]
+	r.s = r.s[n:]
+	return s
 }
 
 func (r *reader) byte() byte {
-	if b := r.bytes(1); b != nil {
-		return b[0]
+	if s := r.bytes(1); s != "" {
+		return s[0]
 	}
 	return 0
 }
 
 func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
+	v := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
+func (r *reader) uvarint() (v uint64) {
+	for i := range min(len(r.s), binary.MaxVarintLen64) {
+		c := r.s[i]
+		if c < 0x80 {
+			if i == binary.MaxVarintLen64-1 && c > 1 {
+				break // it overflows
+			}
+			r.s = r.s[i+1:]
+			return v | uint64(c)<<(7*i)
+		}
+		v |= uint64(c&0x7f) << (7 * i)
 	}
-	r.b = r.b[n:]
-	return v
+	r.fail()
+	return 0
 }
 
 // count reads the length of a list whose entries take at least size bytes each, so that a corrupt one can't ask for much memory.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
-	if n > uint64(len(r.b)/size) {
+	if n > uint64(len(r.s)/size) {
 		r.fail()
 		return 0
 	}
 	return int(n)
 }
 
-func (r *reader) text() string { return string(r.bytes(r.count(1))) }
+func (r *reader) text() string { return r.bytes(r.count(1)) }
 
 func (r *reader) identity(id *Identity) {
 	mask := r.uvarint()

@@ -2,12 +2,15 @@ package attribution
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 	"testing"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // FuzzSpans: whatever OTLP bytes say, facts come out of them, survive storage, and lead to events that the ledger takes.
@@ -177,6 +180,30 @@ func FuzzGlob(f *testing.F) {
 		glob(pattern[:min(len(pattern), 30)], text[:min(len(text), 30)])
 		if !strings.ContainsAny(text, "*[") && !glob(text, text) {
 			t.Fatalf("%q does not match itself", text)
+		}
+	})
+}
+
+// FuzzChain: bytes that are no event are refused, and what is read is what is written again.
+func FuzzChain(f *testing.F) {
+	var c Chain
+	var b []byte
+	events, _ := Revise(Emitted{}, Decide(generate(seed, 2).facts, nil).Events)
+	for i := range events {
+		b = c.Append(b, &events[i])
+	}
+	f.Add(string(b))
+	f.Fuzz(func(t *testing.T, s string) {
+		var read, write, again Chain
+		for s != "" {
+			var x, y usage.Event
+			var err error
+			if s, err = read.Read(s, &x); err != nil {
+				return
+			}
+			if rest, err := again.Read(string(write.Append(nil, &x)), &y); err != nil || rest != "" || !reflect.DeepEqual(x, y) {
+				t.Fatalf("an event changes when it is stored twice: %v\n%+v\n%+v", err, x, y)
+			}
 		}
 	})
 }

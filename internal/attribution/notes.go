@@ -139,8 +139,8 @@ func appendClaims(claims []claim) (b []byte) {
 }
 
 func decodeClaims(b []byte) (claims []claim) {
-	r := reader{b: b}
-	for len(r.b) > 0 {
+	r := reader{s: string(b)}
+	for r.s != "" {
 		c := claim{weak: r.byte() != 0, dimension: r.text(), value: r.text()}
 		if r.bad {
 			return claims

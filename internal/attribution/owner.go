@@ -286,7 +286,7 @@ func (o *owner) run(members []int) string {
 	if run := o.linked(members, "run", func(l *Linked) string { return l.Run }); run != "" && !o.rules.off(RuleLink) {
 		return run
 	}
-	return o.nodes[members[0]].Trace.String()
+	return o.traceOf(members[0])
 }
 
 func (o *owner) extra(members []int, key string) string {

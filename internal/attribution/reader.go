@@ -219,13 +219,19 @@ func numberAt(v pcommon.Value, path []string) (n int64, present, ok bool) {
 
 // Read turns spans into facts, one each. received is when they came: a span's end is never far after it.
 func (r *Reader) Read(td ptrace.Traces, received usage.Micros) []Fact {
-	facts := make([]Fact, 0, td.SpanCount())
+	return r.Append(nil, td, received)
+}
+
+// Append does what Read does, and adds the facts to others.
+func (r *Reader) Append(facts []Fact, td ptrace.Traces, received usage.Micros) []Fact {
+	facts = slices.Grow(facts, td.SpanCount())
 	a := r.scratch.Get().(*attributes)
 	defer r.scratch.Put(a)
 	for _, rs := range td.ResourceSpans().All() {
 		resource, service := r.resource(a, rs.Resource())
 		for _, ss := range rs.ScopeSpans().All() {
-			rules := r.scope(ss.Scope().Name())
+			scope := ss.Scope().Name()
+			rules := r.scope(scope)
 			var scoped Identity
 			if ss.Scope().Attributes().Len() > 0 {
 				a.fill(r, ss.Scope().Attributes())
@@ -233,8 +239,9 @@ func (r *Reader) Read(td ptrace.Traces, received usage.Micros) []Fact {
 				a.clear()
 			}
 			for _, s := range ss.Spans().All() {
-				facts = append(facts, Fact{Resource: resource, Service: service, Emitter: ss.Scope().Name()})
+				facts = append(facts, Fact{})
 				f := &facts[len(facts)-1]
+				f.Resource, f.Service, f.Emitter = resource, service, scope
 				a.fill(r, s.Attributes())
 				r.span(a, rules, s, f)
 				f.Own.inherit(&scoped)

@@ -24,6 +24,7 @@ type tree struct {
 	nodes []node
 	pre   []int // node by preorder
 	index map[SpanID]int
+	name  string // of the first node's trace
 }
 
 func newTree(facts []Fact, rules Rules) *tree {
@@ -51,6 +52,9 @@ func newTree(facts []Fact, rules Rules) *tree {
 		if p, ok := t.index[n.Parent]; ok && n.Parent != (SpanID{}) && p != i {
 			n.parent = p
 		}
+	}
+	if len(t.nodes) > 0 {
+		t.name = t.nodes[0].Trace.String()
 	}
 	t.cutCircles()
 	for i := range t.nodes {
@@ -122,6 +126,14 @@ func (t *tree) walk(byStart func(a, b int) int) {
 func (t *tree) enter(i, root, depth int) {
 	t.nodes[i].order, t.nodes[i].root, t.nodes[i].depth = len(t.pre), root, depth
 	t.pre = append(t.pre, i)
+}
+
+// traceOf is the id of a node's trace, as text.
+func (t *tree) traceOf(i int) string {
+	if t.nodes[i].Trace == t.nodes[0].Trace {
+		return t.name
+	}
+	return t.nodes[i].Trace.String()
 }
 
 // lost says whether the parent of a node or of one of its ancestors is missing, so that what is around it is not known.

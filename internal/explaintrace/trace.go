@@ -159,7 +159,7 @@ func eventOf(p *attribution.Planned) Event {
 		"feature": p.Event.Feature, "step": p.Event.Step, "agent": p.Event.Agent,
 	} {
 		if value != "" {
-			e.Identity[name] = Identity{value, string(p.Origins[name])}
+			e.Identity[name] = Identity{value, string(p.Origin(name))}
 		}
 	}
 	for _, d := range p.Event.Dimensions {

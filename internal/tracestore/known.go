@@ -1,6 +1,7 @@
 package tracestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type Known struct {
 	Arrivals int                // the number of times that some came
 	Settled  usage.Micros       // when it settled last; 0: never
 	Emitted  attribution.Emitted
+	Forgot   bool // its facts were forgotten, and what was emitted
 	Lost     bool // it settled, and facts from then are gone: nothing is known of what was emitted
 	Old      bool // some facts lie where they may be dropped before the trace is forgotten
 
@@ -95,45 +97,97 @@ func (e *settled) has(p factlog.Place) bool {
 	return p.Offset < e.handled || slices.Contains(e.places, p)
 }
 
-// lastSettled is zero for a trace that never settled.
-func (s *Store) lastSettled(trace attribution.TraceID) (e settled, emitted attribution.Emitted, err error) {
-	value, closer, err := s.db.Get(traceKey(keyEmitted, trace))
-	if errors.Is(err, pebble.ErrNotFound) {
+// Before is what the embedded store has of a trace from before.
+type Before struct {
+	settled []byte // what keyEmitted has; nil: it never settled, or was forgotten
+	handled uint64 // what was forgotten lay before this offset; 0: nothing was
+}
+
+// Before tells what is known from before of traces, in one pass over the embedded store: most are new, which the filters of its tables tell.
+func (s *Store) Before(traces []attribution.TraceID) (befores []Before, err error) {
+	befores = make([]Before, len(traces))
+	order := make([]int, len(traces))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return bytes.Compare(traces[a][:], traces[b][:]) })
+	err = s.each(keyEmitted, traces, order, func(i int, value []byte) { befores[i].settled = slices.Clone(value) })
+	if err != nil {
+		return nil, err
+	}
+	order = slices.DeleteFunc(order, func(i int) bool { return befores[i].settled != nil })
+	return befores, s.each(keyForgot, traces, order, func(i int, value []byte) { befores[i].handled = forgotten(value) })
+}
+
+// each tells of those traces, in the order of their keys, of which there is an entry.
+func (s *Store) each(kind byte, traces []attribution.TraceID, order []int, tell func(i int, value []byte)) (err error) {
+	if len(order) == 0 {
+		return nil
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}, UseL6Filters: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	key := traceKey(kind, attribution.TraceID{})
+	for _, i := range order {
+		copy(key[1:], traces[i][:])
+		if !it.SeekPrefixGE(key) || !bytes.Equal(it.Key(), key) {
+			if err := it.Error(); err != nil {
+				return err
+			}
+			continue
+		}
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		tell(i, value)
+	}
+	return nil
+}
+
+// read gives what there is of a settlement; all zero for a trace that never settled.
+func (b *Before) read(trace attribution.TraceID) (e settled, emitted attribution.Emitted, err error) {
+	if b.settled == nil {
 		return e, emitted, nil
 	}
-	if err != nil {
-		return e, emitted, err
-	}
-	defer closer.Close()
-	rest, err := e.read(value)
+	rest, err := e.read(b.settled)
 	if err == nil {
 		emitted, rest, err = attribution.DecodeEmitted(rest)
 	}
 	if err == nil {
 		err = e.readNotes(rest, trace)
 	}
-	if err != nil {
-		return e, emitted, fmt.Errorf("trace %s: %w", trace, err)
-	}
-	return e, emitted, nil
+	return e, emitted, err
 }
 
 // Trace reads all that is known of a trace. Facts that are damaged on disk are logged and passed over.
-func (s *Store) Trace(trace attribution.TraceID) (k Known, err error) {
+func (s *Store) Trace(trace attribution.TraceID) (Known, error) {
+	before, err := s.Before([]attribution.TraceID{trace})
+	if err != nil {
+		return Known{}, err
+	}
+	return s.Read(trace, before[0], nil)
+}
+
+// Read does what Trace does when it is known what the embedded store has. facts is room for the trace's.
+func (s *Store) Read(trace attribution.TraceID, before Before, facts []attribution.Fact) (k Known, err error) {
+	k.Facts = facts[:0]
 	s.mu.Lock()
 	k.open = slices.Clone(s.open[trace].places)
 	s.mu.Unlock()
-	if k.last, k.Emitted, err = s.lastSettled(trace); err != nil {
-		return k, err
+	if k.last, k.Emitted, err = before.read(trace); err != nil {
+		return k, fmt.Errorf("trace %s: %w", trace, err)
 	}
-	k.Settled = k.last.at
+	k.Settled, k.Forgot = k.last.at, before.handled > 0
 	var b []byte
 	for _, p := range k.last.places {
 		if k.Facts, b, err = s.read(trace, p, k.Facts, b); err != nil {
 			if s.damaged(trace, err) != nil {
 				return k, err
 			}
-			k = Known{Lost: true, open: k.open, last: settled{handled: k.last.handled, notes: k.last.notes}}
+			k = Known{Facts: k.Facts[:0], Lost: true, open: k.open, last: settled{handled: k.last.handled, notes: k.last.notes}}
 			break
 		}
 	}
@@ -171,9 +225,8 @@ func (s *Store) read(trace attribution.TraceID, p factlog.Place, facts []attribu
 	}
 	_, _, rest, err := readRecord(payload)
 	known := len(facts)
-	for err == nil && len(rest) > 0 {
-		facts = append(facts, attribution.Fact{})
-		rest, err = attribution.DecodeFact(rest, &facts[len(facts)-1])
+	if err == nil {
+		facts, err = attribution.DecodeFacts(rest, facts)
 	}
 	if err != nil {
 		return facts[:known], b, fmt.Errorf("facts of trace %s: %w", trace, err)

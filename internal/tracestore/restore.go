@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.uber.org/zap"
@@ -51,7 +52,7 @@ func (s *Store) restore() error {
 		s.woken[attribution.TraceID(key[1:])] = struct{}{}
 		return nil
 	})
-	return errors.Join(err, s.scan([]byte{keyWaiting}, func(key, _ []byte) error {
+	return errors.Join(err, s.restoreOutbox(), s.scan([]byte{keyWaiting}, func(key, _ []byte) error {
 		if len(key) == 33 {
 			s.linked.add(attribution.TraceID(key[1:17]))
 		}
@@ -61,19 +62,23 @@ func (s *Store) restore() error {
 
 // passOverSettled leaves what no settlement has looked at.
 func (s *Store) passOverSettled() error {
-	for trace, t := range s.open {
-		e, _, err := s.lastSettled(trace)
+	traces := slices.Collect(maps.Keys(s.open))
+	befores, err := s.Before(traces)
+	if err != nil {
+		return err
+	}
+	for i, trace := range traces {
+		e, _, err := befores[i].read(trace)
 		if err != nil {
-			return err
+			return fmt.Errorf("trace %s: %w", trace, err)
 		}
 		if e.at == 0 {
-			if e.handled, err = s.forgottenBefore(trace); err != nil {
-				return err
-			}
+			e.handled = befores[i].handled
 		}
 		if e.handled == 0 && len(e.places) == 0 {
 			continue
 		}
+		t := s.open[trace]
 		var done []factlog.Place
 		t.places = slices.DeleteFunc(t.places, func(p factlog.Place) bool {
 			if e.has(p) {

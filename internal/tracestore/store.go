@@ -27,14 +27,14 @@ import (
 )
 
 // Version of the directory. A directory of another version is refused.
-const Version = 2
+const Version = 3
 
 // Keys of the embedded store, by their first byte:
 //
 //	p trace         look at the trace again, because of what is known of another one; value: since when
 //	e trace         when it settled last, where its facts lie, and what was emitted
-//	x hour trace    it settled last in or after this hour: for retention
-//	o seq           about to be emitted: the trace, and its events
+//	x hour seq      traces that settled last in or after this hour: for retention
+//	o seq           about to be emitted: traces that settled together, and their events
 //	w trace trace   the second links to the first
 //	n topic sub end trace span   what a trace tells others; value: kind, start as a varint, and the note's own. The trace is zeros for what one that is
 //	                forgotten said of a conversation in which others are
@@ -82,7 +82,6 @@ type Store struct {
 	next  atomic.Uint64
 	cache *pebble.Cache
 	marks []byte // where expireMarks goes on
-	from  uint64 // no entry of the outbox lies before it
 
 	log       *factlog.Log
 	retention usage.Micros
@@ -92,6 +91,7 @@ type Store struct {
 	open   map[attribution.TraceID]openTrace
 	woken  map[attribution.TraceID]struct{}
 	linked linked
+	outbox outbox
 }
 
 // openTrace is where facts lie that no settlement has looked at.
@@ -219,15 +219,26 @@ func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
 	if err := s.room(s.free); err != nil {
 		return err
 	}
-	records := make([][]byte, 0, len(arrivals))
-	owner := make([]int, 0, len(arrivals)) // of each record
-	var b []byte
+	ends := make([][2]int, 0, len(arrivals)) // of records
+	owner := make([]int, 0, len(arrivals))   // of each record
+	room := recordsRoom.Get().(*[]byte)
+	b := (*room)[:0]
+	defer func() {
+		if cap(b) <= maxRecord {
+			*room = b
+			recordsRoom.Put(room)
+		}
+	}()
 	for i := range arrivals {
 		for facts := arrivals[i].Facts; len(facts) > 0; owner = append(owner, i) {
 			begin := len(b)
 			b, facts = appendRecord(b, arrivals[i].Trace, now, facts)
-			records = append(records, b[begin:len(b):len(b)])
+			ends = append(ends, [2]int{begin, len(b)})
 		}
+	}
+	records := make([][]byte, len(ends))
+	for i, r := range ends {
+		records[i] = b[r[0]:r[1]]
 	}
 	places, err := s.log.Append(records, int64(now))
 	if err != nil {
@@ -246,6 +257,9 @@ func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
 	}
 	return nil
 }
+
+// recordsRoom is room for records that are written.
+var recordsRoom = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxRecord is how many bytes of facts a record holds, but for its last fact.
 const maxRecord = 1 << 20

@@ -1,8 +1,10 @@
 package tracestore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -27,6 +29,7 @@ type Settlement struct {
 	Notes   []attribution.Note    // what it tells others, in their order
 
 	rewritten []factlog.Place
+	value     []byte // of keyEmitted, if it is not pending
 }
 
 // Rewrite writes the facts of a settlement anew, without copies, at the end of the log. What was written before stays until it is dropped.
@@ -49,23 +52,23 @@ func (s *Store) Rewrite(t *Settlement, facts []attribution.Fact) error {
 type Round struct {
 	store       *Store
 	batch       *pebble.Batch
-	settlements []Settlement
+	settlements []*Settlement
 }
 
 // Begin works out what the notes of settlements mean for other traces. Nothing else may settle until the round is closed.
-func (s *Store) Begin(settlements []Settlement) (*Round, error) {
+func (s *Store) Begin(settlements []*Settlement) (*Round, error) {
 	if err := s.room(s.free / 2); err != nil { // what was appended must still get through when nothing more is taken
 		return nil, err
 	}
 	r := &Round{store: s, batch: s.db.NewBatch(), settlements: settlements}
-	for i := range settlements {
-		if t := &settlements[i]; len(t.Notes) > 0 || len(t.Known.last.notes) > 0 {
+	for _, t := range settlements {
+		if len(t.Notes) > 0 || len(t.Known.last.notes) > 0 {
 			r.batch = s.db.NewIndexedBatch()
 			break
 		}
 	}
-	for i := range settlements {
-		if err := post(r.batch, &settlements[i]); err != nil {
+	for _, t := range settlements {
+		if err := post(r.batch, t); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}
@@ -75,67 +78,98 @@ func (s *Store) Begin(settlements []Settlement) (*Round, error) {
 // Close gives up what was not recorded.
 func (r *Round) Close() error { return r.batch.Close() }
 
-// Settle records them in one transaction: what was emitted and the outbox are never apart. It is durable after Sync.
+// Settle records them in one transaction: what was emitted and the outbox are never apart. They are durable when it answers nil.
 func (r *Round) Settle() error {
 	s, b, settlements := r.store, r.batch, r.settlements
 	_ = b.Set(meta("pinned"), binary.BigEndian.AppendUint64(nil, s.log.Pinned()), nil)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range settlements { // before any is woken again
-		if _, ok := s.woken[settlements[i].Trace]; ok && !settlements[i].Pending {
-			_ = b.Delete(traceKey(keyPending, settlements[i].Trace), nil)
-		}
+	for _, trace := range s.lookedAt(settlements) { // before any is woken again
+		_ = b.Delete(traceKey(keyPending, trace), nil)
 	}
-	for i := range settlements {
-		t := &settlements[i]
+	for _, t := range settlements {
 		t.Wake = sortedTraces(t.Wake)
-		_ = b.Set(traceKey(keyEmitted, t.Trace), t.value(), nil)
-		_ = b.Set(expiryKey(t.At, t.Trace), nil, nil)
+		if t.value == nil || t.Pending {
+			t.Prepare()
+		}
+		_ = b.Set(traceKey(keyEmitted, t.Trace), t.value, nil)
 		for _, l := range t.Links {
 			_ = b.Set(append(traceKey(keyWaiting, l), t.Trace[:]...), nil, nil)
 		}
 		for _, w := range t.Wake {
 			_ = b.Set(traceKey(keyPending, w), binary.AppendVarint(nil, int64(t.At)), nil)
 		}
-		if len(t.Events) > 0 {
-			o := Outgoing{Trace: t.Trace, Events: t.Events}
-			_ = b.Set(outboxKey(s.sequence()), o.encode(), nil)
-		}
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
+	s.expireLater(b, settlements)
+	out := s.outgoing(b, settlements)
+	if err := b.Commit(pebble.Sync); err != nil {
 		return err
 	}
-	for i := range settlements {
-		s.settled(&settlements[i])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range settlements {
+		if !t.Pending {
+			delete(s.woken, t.Trace)
+		}
 	}
-	for i := range settlements {
-		for _, w := range settlements[i].Wake {
+	for _, t := range settlements {
+		s.settled(t)
+	}
+	for _, t := range settlements {
+		for _, w := range t.Wake {
 			s.woken[w] = struct{}{}
 		}
 	}
+	s.outbox.add(out)
 	return nil
 }
 
-func (t *Settlement) value() []byte {
+// lookedAt are traces that settle, and need not be looked at again although another one said so.
+func (s *Store) lookedAt(settlements []*Settlement) (traces []attribution.TraceID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range settlements {
+		if _, ok := s.woken[t.Trace]; ok && !t.Pending {
+			traces = append(traces, t.Trace)
+		}
+	}
+	return traces
+}
+
+// expireLater notes when settlements are to be forgotten.
+func (s *Store) expireLater(b *pebble.Batch, settlements []*Settlement) {
+	for rest := settlements; len(rest) > 0; {
+		hour, n := rest[0].At.Hour(), 0
+		var traces []byte
+		for n < len(rest) && rest[n].At.Hour() == hour {
+			traces = append(traces, rest[n].Trace[:]...)
+			n++
+		}
+		key := binary.BigEndian.AppendUint64([]byte{keyExpiry}, uint64(hour))
+		_ = b.Set(binary.BigEndian.AppendUint64(key, s.sequence()), traces, nil)
+		rest = rest[n:]
+	}
+}
+
+// Prepare does what Settle would do when all else is known, so that it can be done for many settlements at once.
+func (t *Settlement) Prepare() {
 	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten, shown: t.Shown, notes: remember(t.Notes)}
 	if len(e.places) == 0 {
 		e.places = slices.Concat(t.Known.last.places, t.Known.open)
 	}
 	if !t.Pending {
-		for _, p := range slices.Concat(e.places, t.Known.open) {
+		for _, p := range e.places {
+			e.handled = max(e.handled, p.Offset+1)
+		}
+		for _, p := range t.Known.open {
 			e.handled = max(e.handled, p.Offset+1)
 		}
 	}
-	return e.append(nil, &t.Emitted)
+	t.value = e.append(make([]byte, 0, 64+128*t.Emitted.Len()), &t.Emitted)
 }
 
 // settled notes a settlement in memory.
 func (s *Store) settled(t *Settlement) {
 	s.log.Release(t.Known.open)
 	s.log.Release(t.rewritten)
-	if !t.Pending {
-		delete(s.woken, t.Trace)
-	}
 	for _, l := range t.Links {
 		s.linked.add(l)
 	}
@@ -163,61 +197,34 @@ func (s *Store) Wait(trace attribution.TraceID, links []attribution.TraceID) err
 // LinkedTo is false when no trace links to this one.
 func (s *Store) LinkedTo(trace attribution.TraceID) bool { return s.linkedTo(trace) }
 
-func outboxKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyOutbox}, seq) }
-
-func expiryKey(at usage.Micros, trace attribution.TraceID) []byte {
-	key := binary.BigEndian.AppendUint64([]byte{keyExpiry}, uint64(at.Hour()))
-	return append(key, trace[:]...)
-}
-
-// Emit forgets what the pipeline has taken.
-func (s *Store) Emit(out []Outgoing) error {
-	b := s.db.NewBatch()
-	defer b.Close()
-	for i := range out {
-		_ = b.Delete(outboxKey(out[i].seq), nil)
-	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return err
-	}
-	for i := range out {
-		if out[i].seq != s.from {
-			break // one before it was passed over
-		}
-		s.from++
-	}
-	return nil
-}
-
 // Expire forgets the facts of traces that settled last before a time, oldest first, at most limit of them. A trace that is forgotten stays known as
 // such until its mark is as old as marks allows.
 func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Micros) (forgotten int, err error) {
-	var expired [][]byte
-	upper := binary.BigEndian.AppendUint64([]byte{keyExpiry}, uint64(max(0, before.Hour())))
-	iter, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyExpiry}, UpperBound: upper})
+	expired, traces, err := s.expired(before, limit)
 	if err != nil {
 		return 0, err
 	}
-	for ok := iter.First(); ok && len(expired) < limit; ok = iter.Next() {
-		expired = append(expired, append([]byte(nil), iter.Key()...))
-	}
-	if err := iter.Close(); err != nil {
+	befores, err := s.Before(traces)
+	if err != nil {
 		return 0, err
 	}
 	b := s.db.NewIndexedBatch()
 	defer b.Close()
 	for _, key := range expired {
 		_ = b.Delete(key, nil)
-		if len(key) != 25 {
+	}
+	seen := make(map[attribution.TraceID]struct{}, len(traces))
+	for i, trace := range traces {
+		if _, ok := seen[trace]; ok {
 			continue
 		}
-		trace := attribution.TraceID(key[9:])
-		last, _, err := s.lastSettled(trace)
+		seen[trace] = struct{}{}
+		last, _, err := befores[i].read(trace)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("trace %s: %w", trace, err)
 		}
-		if last.at.Hour() > usage.Hour(binary.BigEndian.Uint64(key[1:])) || s.pending(trace) {
-			continue // it settled again later, or is about to
+		if befores[i].settled == nil || last.at.Hour() >= before.Hour() || s.pending(trace) {
+			continue // it is forgotten already, settled again later, or is about to
 		}
 		if s.linkedTo(trace) {
 			prefix := traceKey(keyWaiting, trace)
@@ -234,6 +241,25 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 		return 0, err
 	}
 	return forgotten, b.Commit(pebble.NoSync)
+}
+
+// expired are entries of traces that settled before a time, at least once, until they hold about limit of them.
+func (s *Store) expired(before usage.Micros, limit int) (keys [][]byte, traces []attribution.TraceID, err error) {
+	upper := binary.BigEndian.AppendUint64([]byte{keyExpiry}, uint64(max(0, before.Hour())))
+	err = s.scanFrom([]byte{keyExpiry}, upper, func(key, value []byte) error {
+		if len(traces) >= limit {
+			return errStop
+		}
+		keys = append(keys, bytes.Clone(key))
+		for ; len(value) >= 16; value = value[16:] {
+			traces = append(traces, attribution.TraceID(value))
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return keys, traces, err
 }
 
 func (s *Store) pending(trace attribution.TraceID) bool {
@@ -287,7 +313,7 @@ func (s *Store) OldestSettled() (usage.Micros, error) {
 		return 0, err
 	}
 	defer iter.Close()
-	if !iter.First() || len(iter.Key()) != 25 {
+	if !iter.First() || len(iter.Key()) != 17 {
 		return 0, iter.Error()
 	}
 	return usage.Hour(binary.BigEndian.Uint64(iter.Key()[1:])).Start(), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -30,7 +31,24 @@ func (p *attributionProcessor) consumeTraces(ctx context.Context, td ptrace.Trac
 		return nil
 	}
 	now := usage.MicrosOf(p.now())
-	return p.keep(ctx, p.reader.Read(td, now), spans, now)
+	room := factsRoom.Get().(*[]attribution.Fact)
+	facts := p.reader.Append((*room)[:0], td, now)
+	defer giveBack(room, facts)
+	return p.keep(ctx, facts, spans, now)
+}
+
+// factsRoom is room for facts, which nothing holds once they are stored or decided on.
+var factsRoom = sync.Pool{New: func() any { return new([]attribution.Fact) }}
+
+const mostRoom = 4096 // facts
+
+func giveBack(room *[]attribution.Fact, facts []attribution.Fact) {
+	if cap(facts) > mostRoom {
+		facts = nil
+	}
+	clear(facts)
+	*room = facts[:0]
+	factsRoom.Put(room)
 }
 
 func (p *attributionProcessor) consumeLogs(ctx context.Context, ld plog.Logs) error {
@@ -68,24 +86,56 @@ func (p *attributionProcessor) keep(ctx context.Context, facts []attribution.Fac
 	return nil
 }
 
-// arrive groups facts by trace. A span without ids gets some that are a function of what it says: sent again it is the same span.
+// arrive groups facts by trace, in the place where they are if each trace's lie together. A span without ids gets some that are a function of what it says: sent
+// again it is the same span.
 func arrive(facts []attribution.Fact) []tracestore.Arrival {
 	at := make(map[attribution.TraceID]int, 8)
-	var arrivals []tracestore.Arrival
+	of := make([]int, len(facts)) // the trace of each
+	var counts []int
+	together := true
 	for i := range facts {
 		f := &facts[i]
 		if f.Span == (attribution.SpanID{}) || f.Trace == (attribution.TraceID{}) {
 			name(f)
 		}
+		if i > 0 && f.Trace == facts[i-1].Trace {
+			of[i] = of[i-1]
+			counts[of[i]]++
+			continue
+		}
 		k, ok := at[f.Trace]
 		if !ok {
-			k = len(arrivals)
+			k = len(counts)
 			at[f.Trace] = k
-			arrivals = append(arrivals, tracestore.Arrival{Trace: f.Trace})
+			counts = append(counts, 0)
 		}
-		arrivals[k].Facts = append(arrivals[k].Facts, *f)
+		together = together && !ok
+		of[i] = k
+		counts[k]++
+	}
+	if !together {
+		facts = gather(facts, of, counts)
+	}
+	arrivals := make([]tracestore.Arrival, len(counts))
+	for k, n := range counts {
+		arrivals[k] = tracestore.Arrival{Trace: facts[0].Trace, Facts: facts[:n:n]}
+		facts = facts[n:]
 	}
 	return arrivals
+}
+
+// gather sorts facts by their trace, those of one in their order.
+func gather(facts []attribution.Fact, of, counts []int) []attribution.Fact {
+	next := make([]int, len(counts))
+	for k := 1; k < len(counts); k++ {
+		next[k] = next[k-1] + counts[k-1]
+	}
+	sorted := make([]attribution.Fact, len(facts))
+	for i := range facts {
+		sorted[next[of[i]]] = facts[i]
+		next[of[i]]++
+	}
+	return sorted
 }
 
 func name(f *attribution.Fact) {

@@ -105,7 +105,7 @@ func (p *attributionProcessor) sent(ctx context.Context, out []tracestore.Outgoi
 // deliver gives events to the pipelines: those that only log records tell of as log records, the others as spans, each the other way when
 // there is no such pipeline.
 func (p *attributionProcessor) deliver(ctx context.Context, out []tracestore.Outgoing) error {
-	var onSpans []tracestore.Event
+	onSpans := make([]*tracestore.Event, 0, roundEvents)
 	var onRecords []usage.Event
 	for i := range out {
 		for j := range out[i].Events {
@@ -113,7 +113,7 @@ func (p *attributionProcessor) deliver(ctx context.Context, out []tracestore.Out
 			if p.nextTraces == nil || e.Source == attribution.SourceLog && p.nextLogs != nil {
 				onRecords = append(onRecords, e.Event)
 			} else {
-				onSpans = append(onSpans, *e)
+				onSpans = append(onSpans, e)
 			}
 		}
 	}
@@ -171,19 +171,22 @@ func (p *attributionProcessor) fail(ctx context.Context, err error) {
 }
 
 // spans carries events as spans, those of one customer and service together and in their order.
-func spans(events []tracestore.Event) ptrace.Traces {
+func spans(events []*tracestore.Event) ptrace.Traces {
 	td := ptrace.NewTraces()
 	type key struct{ customer, service string }
 	scopes := map[key]ptrace.SpanSlice{}
-	for i := range events {
-		e := &events[i]
-		k := key{e.Customer, e.Service}
-		s, ok := scopes[k]
-		if !ok {
-			rs := td.ResourceSpans().AppendEmpty()
-			usage.EncodeSpanResource(&e.Event, rs.Resource())
-			s = rs.ScopeSpans().AppendEmpty().Spans()
-			scopes[k] = s
+	var last key
+	var s ptrace.SpanSlice
+	for i, e := range events {
+		if k := (key{e.Customer, e.Service}); i == 0 || k != last {
+			var ok bool
+			if s, ok = scopes[k]; !ok {
+				rs := td.ResourceSpans().AppendEmpty()
+				usage.EncodeSpanResource(&e.Event, rs.Resource())
+				s = rs.ScopeSpans().AppendEmpty().Spans()
+				scopes[k] = s
+			}
+			last = k
 		}
 		usage.EncodeSpan(&e.Event, e.Start, s.AppendEmpty())
 	}

@@ -184,8 +184,9 @@ func (o *openTraces) postpone(id attribution.TraceID) {
 	}
 }
 
-// settled closes the traces of a round under the lock, so that no arrival comes between the check that none did and commit, which records it.
-func (o *openTraces) settled(looks []look, now usage.Micros, commit func(pending []bool) error) error {
+// pending says of which looks facts came, or are on their way, since they began. Those that begin after this lie behind all that was looked at, so that a
+// settlement does not hide them.
+func (o *openTraces) pending(looks []look) []bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	pending := make([]bool, len(looks))
@@ -193,14 +194,18 @@ func (o *openTraces) settled(looks []look, now usage.Micros, commit func(pending
 		t := o.byID[l.trace]
 		pending[i] = t == nil || t.version != l.version || t.inflight > 0
 	}
-	if err := commit(pending); err != nil {
-		return err
-	}
+	return pending
+}
+
+// settled closes the traces of a round, except those of which facts came meanwhile.
+func (o *openTraces) settled(looks []look, pending []bool, now usage.Micros) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for i, l := range looks {
 		t := o.byID[l.trace]
 		switch {
 		case t == nil:
-		case pending[i]:
+		case pending[i] || t.version != l.version || t.inflight > 0:
 			t.first, t.again = now, true
 			o.schedule(t, now+o.grace)
 		default:
@@ -208,7 +213,6 @@ func (o *openTraces) settled(looks []look, now usage.Micros, commit func(pending
 			delete(o.byID, l.trace)
 		}
 	}
-	return nil
 }
 
 func (o *openTraces) size() (n int, oldest usage.Micros) {

@@ -59,20 +59,28 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 	if len(looks) == 0 {
 		return false, nil
 	}
+	ids := make([]attribution.TraceID, len(looks))
+	for i := range looks {
+		ids[i] = looks[i].trace
+	}
+	befores, err := p.store.Before(ids)
+	if err != nil {
+		return false, err
+	}
 	outcomes := make([]outcome, len(looks))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range looks {
 		g.Go(func() (err error) {
-			outcomes[i], err = p.decide(looks[i], now)
+			outcomes[i], err = p.decide(looks[i], befores[i], now)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
-	var done []look
-	var kept []outcome
+	done := make([]look, 0, len(looks))
+	kept := outcomes[:0]
 	for i := range outcomes {
 		if outcomes[i].skip {
 			p.traces.postpone(looks[i].trace)
@@ -83,26 +91,22 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 	if len(done) == 0 {
 		return len(looks) == roundTraces, nil
 	}
-	settlements := make([]tracestore.Settlement, len(kept))
+	settlements := make([]*tracestore.Settlement, len(kept))
 	for i := range kept {
-		settlements[i] = kept[i].settlement
+		settlements[i] = &kept[i].settlement
 	}
 	round, err := p.store.Begin(settlements)
 	if err != nil {
 		return false, err
 	}
-	err = p.traces.settled(done, now, func(pending []bool) error {
-		for i := range kept {
-			settlements[i].Pending = pending[i]
-		}
-		return round.Settle()
-	})
-	if err = errors.Join(err, round.Close()); err != nil {
+	pending := p.traces.pending(done)
+	for i := range kept {
+		settlements[i].Pending = pending[i]
+	}
+	if err := errors.Join(round.Settle(), round.Close()); err != nil {
 		return false, err
 	}
-	if err := p.store.Sync(); err != nil {
-		return false, err
-	}
+	p.traces.settled(done, pending, now)
 	for i := range kept {
 		p.traces.wake(settlements[i].Wake, now)
 		p.count(ctx, &kept[i])
@@ -111,12 +115,15 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 }
 
 // decide is a trace's settlement, from what the store knows alone.
-func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err error) {
-	known, err := p.store.Trace(l.trace)
+func (p *attributionProcessor) decide(l look, before tracestore.Before, now usage.Micros) (o outcome, err error) {
+	room := factsRoom.Get().(*[]attribution.Fact)
+	known, err := p.store.Read(l.trace, before, *room)
+	facts := known.Facts
+	defer func() { giveBack(room, facts) }()
 	if err != nil {
 		return o, err
 	}
-	facts := known.Facts
+	known.Facts = nil
 	p.traces.weigh(l.trace, len(facts), now)
 	o.reason = l.reason
 	if l.reason == "" {
@@ -133,30 +140,23 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 	}
 	others := p.store.Others(l.trace, p.nextLogs != nil)
 	decision := attribution.Decide(facts, others)
-	o.late = known.Lost
-	if !o.late && known.Settled == 0 && len(decision.Events) > 0 {
-		if o.late, err = p.store.Forgot(l.trace); err != nil {
-			return o, err
-		}
-	}
+	o.late = known.Lost || known.Forgot
 	if o.late {
 		for i := range decision.Events {
 			decision.Events[i].Event.AddFlag(usage.FlagLateUnmatched)
 		}
 	}
-	starts := make(map[string]usage.Micros, len(decision.Events))
-	for i := range decision.Events {
-		starts[decision.Events[i].Event.SpanID] = decision.Events[i].Start
-	}
 	events, after := attribution.Revise(known.Emitted, decision.Events)
 	o.tally = decision.Tally
 	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: links}
-	for _, e := range events {
-		start, ok := starts[e.SpanID]
+	o.settlement.Events = make([]tracestore.Event, len(events))
+	startOf := starts(decision.Events)
+	for i, e := range events {
+		start, ok := startOf(e.SpanID)
 		if !ok || start > e.Timestamp {
 			start = e.Timestamp
 		}
-		o.settlement.Events = append(o.settlement.Events, tracestore.Event{Event: e, Start: start})
+		o.settlement.Events[i] = tracestore.Event{Event: e, Start: start}
 	}
 	if p.store.LinkedTo(l.trace) {
 		if o.settlement.Shown = decision.Shown(); o.settlement.Shown != known.Shown() {
@@ -174,9 +174,34 @@ func (p *attributionProcessor) decide(l look, now usage.Micros) (o outcome, err 
 		for i := range decision.Spans {
 			unique = append(unique, *decision.Spans[i].Fact)
 		}
-		return o, p.store.Rewrite(&o.settlement, unique)
+		if err := p.store.Rewrite(&o.settlement, unique); err != nil {
+			return o, err
+		}
 	}
+	o.settlement.Prepare()
 	return o, nil
+}
+
+// starts tells when the spans of planned events began.
+func starts(planned []attribution.Planned) func(spanID string) (start usage.Micros, ok bool) {
+	if len(planned) <= 16 { // most traces: looking is less work than a map
+		return func(spanID string) (usage.Micros, bool) {
+			for i := range planned {
+				if planned[i].Event.SpanID == spanID {
+					return planned[i].Start, true
+				}
+			}
+			return 0, false
+		}
+	}
+	all := make(map[string]usage.Micros, len(planned))
+	for i := range planned {
+		all[planned[i].Event.SpanID] = planned[i].Start
+	}
+	return func(spanID string) (usage.Micros, bool) {
+		start, ok := all[spanID]
+		return start, ok
+	}
 }
 
 func linksOf(facts []attribution.Fact) (traces []attribution.TraceID) {
