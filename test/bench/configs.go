@@ -40,6 +40,10 @@ service:
     logs: {receivers: [usage, spanusage], processors: [dedupe, pricing], exporters: [usage]}
 `
 
+	// openSettle keeps traces open in place of defaultSettle, which durableConfig has.
+	defaultSettle = "settle: {grace: 2s, idle: 10s, max_wait: 10m}"
+	openSettle    = "settle: {grace: 6h, idle: 6h, max_wait: 6h}, memory_limit: 536870912"
+
 	// queueConfig is what a Collector has for 'an answer means that it is on disk': a persistent queue that fsyncs.
 	queueConfig = `
 receivers:

@@ -28,6 +28,12 @@ type target struct {
 // send keeps conns connections busy for as long as said; each sends its next request when the last one was answered. It counts what was
 // acknowledged: an answer that is not a success is an error.
 func send(t target, conns int, load time.Duration) (requests int, elapsed time.Duration, err error) {
+	begin := time.Now()
+	return sendWhile(t, conns, func(int) bool { return time.Since(begin) < load })
+}
+
+// sendWhile does so as long as a connection that has sent n requests is to send another one.
+func sendWhile(t target, conns int, more func(n int) bool) (requests int, elapsed time.Duration, err error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns, DisableCompression: true, WriteBufferSize: 64 << 10}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Minute}
@@ -40,7 +46,7 @@ func send(t target, conns int, load time.Duration) (requests int, elapsed time.D
 	begin := time.Now()
 	for c := range conns {
 		g.Go(func() error {
-			for n := uint64(0); time.Since(begin) < load; n++ {
+			for n := uint64(0); more(int(n)); n++ {
 				if err := post(ctx, client, t, bodies[c].next(n*uint64(conns)+uint64(c))); err != nil {
 					return err
 				}

@@ -2,7 +2,7 @@
 // all of them, and what is printed is the median of the turns with the lowest and the highest. It runs on Linux.
 //
 //	go run ./test/bench                  everything, some minutes
-//	go run ./test/bench -only spans      one of spans, queue, events, pricing, feed, postgres, seal
+//	go run ./test/bench -only spans      one of spans, open, queue, events, pricing, feed, postgres, seal
 //	go run ./test/bench -profile DIR     also CPU profiles of the durable pipeline
 package main
 
@@ -29,6 +29,7 @@ type options struct {
 	content string // bytes per model call, with commas
 	profile string
 	rows    int // in PostgreSQL's table before it is measured
+	traces  int // that are open
 }
 
 func main() {
@@ -39,10 +40,11 @@ func main() {
 	flag.DurationVar(&o.seconds, "load", 8*time.Second, "load per turn")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of every subject")
 	flag.IntVar(&o.conns, "conns", 8, "connections that send spans")
-	flag.StringVar(&only, "only", "", "spans, queue, events, pricing, feed, postgres or seal; several with commas; empty: all")
+	flag.StringVar(&only, "only", "", "spans, open, queue, events, pricing, feed, postgres or seal; several with commas; empty: all")
 	flag.StringVar(&o.content, "content", "0,2048,20480", "bytes of prompt and answer in a model call")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles; empty: none are taken")
 	flag.IntVar(&o.rows, "postgres-rows", 0, "rows in PostgreSQL's table before it is measured, such as 5000000")
+	flag.IntVar(&o.traces, "traces", 1_000_000, "open traces of 15 spans each")
 	flag.Parse()
 	if err := run(o, only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -57,11 +59,11 @@ type part struct {
 }
 
 func run(o options, only string) (err error) {
-	parts := []part{{"spans", spansAgainstNop}, {"queue", spansAgainstQueue}, {"events", postedEvents}, {"pricing", pricingAgainstNone}, {"feed", feedAgainstNone}, {"postgres", postgresRows}, {"seal", sealHour}}
+	parts := []part{{"spans", spansAgainstNop}, {"open", openTraces}, {"queue", spansAgainstQueue}, {"events", postedEvents}, {"pricing", pricingAgainstNone}, {"feed", feedAgainstNone}, {"postgres", postgresRows}, {"seal", sealHour}}
 	wanted := strings.Split(only, ",")
 	for _, w := range wanted {
 		if w != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == w }) {
-			return fmt.Errorf("-only is %q: it takes spans, queue, events, pricing, feed, postgres, seal", only)
+			return fmt.Errorf("-only is %q: it takes spans, open, queue, events, pricing, feed, postgres, seal", only)
 		}
 	}
 	b := &bench{options: o}

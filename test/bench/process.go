@@ -47,29 +47,35 @@ func (b *bench) start(config, next string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{dir: dir, exited: make(chan struct{}), ports: ports{Next: next}}
+	p := &process{dir: dir, ports: ports{Next: next}}
 	for _, to := range []*string{&p.ports.OTLP, &p.ports.API, &p.ports.Metrics, &p.ports.Health, &p.ports.Pprof} {
 		if *to, err = freePort(); err != nil {
 			return nil, err
 		}
 	}
-	text := strings.NewReplacer("{dir}", dir, "{otlp}", p.ports.OTLP, "{api}", p.ports.API, "{metrics}", p.ports.Metrics, "{health}", p.ports.Health,
-		"{pprof}", p.ports.Pprof, "{next}", next).Replace(config + common)
-	file := filepath.Join(dir, "config.yaml")
+	return p, p.launch(b.binary, config)
+}
+
+// launch starts the program on what lies in its folder, and waits until it is ready.
+func (p *process) launch(binary, config string) error {
+	text := strings.NewReplacer("{dir}", p.dir, "{otlp}", p.ports.OTLP, "{api}", p.ports.API, "{metrics}", p.ports.Metrics, "{health}", p.ports.Health,
+		"{pprof}", p.ports.Pprof, "{next}", p.ports.Next).Replace(config + common)
+	file := filepath.Join(p.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return nil, err
+		return err
 	}
-	p.cmd = exec.Command(b.binary, "--config", file)
-	p.cmd.Dir = dir
+	p.exited = make(chan struct{})
+	p.cmd = exec.Command(binary, "--config", file)
+	p.cmd.Dir = p.dir
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.exited)
-	}()
-	err = p.until(time.Minute, 20*time.Millisecond, "it is ready", func() (bool, error) {
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(p.cmd, p.exited)
+	err := p.until(time.Minute, 20*time.Millisecond, "it is ready", func() (bool, error) {
 		resp, err := http.Get("http://127.0.0.1:" + p.ports.Health)
 		if err != nil {
 			return false, nil
@@ -81,9 +87,8 @@ func (b *bench) start(config, next string) (*process, error) {
 	}
 	if err != nil {
 		p.kill()
-		return nil, err
 	}
-	return p, nil
+	return err
 }
 
 // until asks again and again until done says so, or the limit is reached.
@@ -143,7 +148,7 @@ func (p *process) parts() (bytes int64, err error) {
 	return bytes, err
 }
 
-// kill is for what went wrong.
+// kill ends the program at once, as a crash does.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
@@ -168,15 +173,18 @@ func (p *process) cpu() (time.Duration, error) {
 }
 
 // peakRSS is in MiB.
-func (p *process) peakRSS() (float64, error) {
+func (p *process) peakRSS() (float64, error) { return p.status("VmHWM:") }
+
+// status is an entry of /proc/PID/status, in MiB.
+func (p *process) status(name string) (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	_, after, _ := strings.Cut(string(status), name)
 	fields := strings.Fields(after)
 	if len(fields) == 0 {
-		return 0, fmt.Errorf("no VmHWM in /proc/%d/status", p.cmd.Process.Pid)
+		return 0, fmt.Errorf("no %s in /proc/%d/status", name, p.cmd.Process.Pid)
 	}
 	kib, err := strconv.ParseFloat(fields[0], 64)
 	return kib / 1024, err

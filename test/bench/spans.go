@@ -40,7 +40,10 @@ func (b *spansBody) next(n uint64) []byte {
 const idMark = 0xb3a7_5c19_e6d2_48f1
 
 // newSpans makes a request with content bytes of prompt and answer in every model call.
-func newSpans(content int) *spansBody {
+func newSpans(content int) *spansBody { return newPiece(content, 0) }
+
+// newPiece makes one of several requests with spans of the same traces. All but the first hang on the first one's root.
+func newPiece(content int, piece byte) *spansBody {
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
 	rs.Resource().Attributes().PutStr("service.name", "support-agent")
@@ -57,9 +60,12 @@ func newSpans(content int) *spansBody {
 		span := func(name string, number, parent byte, kind ptrace.SpanKind, ms int) pcommon.Map {
 			s := ss.Spans().AppendEmpty()
 			s.SetTraceID(trace)
-			s.SetSpanID(pcommon.SpanID{number, 1, 2, 3, 4, 5, 6, 7})
-			if parent > 0 {
-				s.SetParentSpanID(pcommon.SpanID{parent, 1, 2, 3, 4, 5, 6, 7})
+			s.SetSpanID(pcommon.SpanID{number, piece, 2, 3, 4, 5, 6, 7})
+			switch {
+			case parent > 0:
+				s.SetParentSpanID(pcommon.SpanID{parent, piece, 2, 3, 4, 5, 6, 7})
+			case piece > 0:
+				s.SetParentSpanID(pcommon.SpanID{1, 0, 2, 3, 4, 5, 6, 7})
 			}
 			s.SetName(name)
 			s.SetKind(kind)
