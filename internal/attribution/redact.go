@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -70,14 +71,18 @@ const maxKept = 256
 
 type redactor struct {
 	keep  map[string]keeping
-	names map[string]bool // steps of paths into JSON
+	names map[string]bool       // steps of paths into JSON
+	words map[string][][]string // by attribute: paths into its JSON to what names a model or an operation, which decides how numbers are read
 }
 
 func (r *Reader) redactor() *redactor {
-	c := &redactor{keep: map[string]keeping{"service.name": kept, "exception.type": kept, "event.name": kept}, names: map[string]bool{}}
+	c := &redactor{keep: map[string]keeping{"service.name": kept, "exception.type": kept, "event.name": kept}, names: map[string]bool{}, words: map[string][][]string{}}
 	kinds := make([]keeping, len(r.keys))
-	mark := func(k keeping, sources ...source) {
+	paths := make([][][]string, len(r.keys))
+	var mark func(k keeping, sources ...source)
+	mark = func(k keeping, sources ...source) {
 		for _, s := range sources {
+			mark(k, s.plus...)
 			if s.path != nil {
 				kinds[s.key] = insideOf
 				for _, step := range s.path {
@@ -117,6 +122,13 @@ func (r *Reader) redactor() *redactor {
 		for _, sources := range d.texts {
 			mark(kept, sources...)
 		}
+		for _, of := range [...]text{textModel, textRequested, textProvider, textOperation} {
+			for _, s := range d.texts[of] {
+				if s.path != nil {
+					paths[s.key] = append(paths[s.key], s.path)
+				}
+			}
+		}
 	}
 	for _, k := range r.streaming {
 		mark(kept, source{key: k})
@@ -125,7 +137,7 @@ func (r *Reader) redactor() *redactor {
 		kinds[k] = errorOnly
 	}
 	for name, k := range r.keys {
-		c.keep[name] = kinds[k]
+		c.keep[name], c.words[name] = kinds[k], paths[k]
 		if identity[k] && kinds[k] == kept {
 			c.keep[name] = hashed
 		}
@@ -138,7 +150,7 @@ func (c *redactor) attributes(m pcommon.Map) {
 		keep := c.keep[name]
 		switch {
 		case keep == insideOf && v.Type() == pcommon.ValueTypeStr:
-			v.SetStr(c.json(v.Str()))
+			v.SetStr(c.json(v.Str(), c.words[name]))
 		case keep == insideOf && v.Type() == pcommon.ValueTypeMap:
 			for _, inner := range v.Map().All() {
 				redactValue(inner, hashed)
@@ -196,8 +208,8 @@ func refusalOnly(message string) string {
 	return "(text)" // a length would look like a status
 }
 
-// json keeps the shape and the numbers of JSON text; names that no dialect looks for and texts become hashes.
-func (c *redactor) json(text string) string {
+// json keeps the shape and the numbers of JSON text, and the texts at words; names that no dialect looks for and other texts become hashes.
+func (c *redactor) json(text string, words [][]string) string {
 	hide := fmt.Sprintf("(text of %d bytes)", len(text))
 	if len(text) > maxJSON {
 		return hide
@@ -213,7 +225,8 @@ func (c *redactor) json(text string) string {
 		}
 		if t.Kind() == '"' {
 			s := t.String()
-			if isName := kind == '{' && length%2 == 0; !isName || !c.names[s] {
+			isName := kind == '{' && length%2 == 0
+			if isName && !c.names[s] || !isName && (len(s) > maxKept || !leads(words, string(d.StackPointer()))) {
 				t = jsontext.String(pseudonym(s))
 			}
 		}
@@ -225,4 +238,12 @@ func (c *redactor) json(text string) string {
 		return hide
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// leads says whether a JSON pointer is one of paths.
+func leads(paths [][]string, pointer string) bool {
+	steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	return slices.ContainsFunc(paths, func(path []string) bool {
+		return slices.EqualFunc(path, steps, func(p, s string) bool { return p == "*" || p == s })
+	})
 }
