@@ -75,7 +75,9 @@ func (c *calls) toolAround(i int) int {
 				}
 				return -1
 			}
-			if sameName(f.Own.Slots[SlotTool], g.Own.Slots[SlotTool]) || f.Own.Slots[SlotTool] == f.Name || g.Own.Slots[SlotTool] == g.Name {
+			unnamed := f.Own.Slots[SlotTool] == f.Name
+			around := g.Own.Slots[SlotTool] == g.Name
+			if sameName(f.Own.Slots[SlotTool], g.Own.Slots[SlotTool]) || (unnamed || around) && !(unnamed && around && f.Emitter == g.Emitter) {
 				return p
 			}
 			return -1

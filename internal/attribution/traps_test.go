@@ -40,6 +40,8 @@ func link(p Place) option      { return func(f *Fact) { f.Links = append(f.Links
 func tool(name string) option  { return own(SlotTool, name) }
 func agent(name string) option { return own(SlotAgent, name) }
 
+func spanName(n string) option { return func(f *Fact) { f.Name = n } }
+
 func own(s Slot, v string) option { return func(f *Fact) { f.Own.Slots[s] = v } }
 
 func emitter(name string, rank uint8) option {
@@ -268,6 +270,13 @@ var traps = []struct {
 			span(3, 1, RoleCall, 10, 40, in(100), out(10), sdk), span(4, 1, RoleCall, 50, 90, in(200), out(20), sdk),
 		},
 		want: "2 agent_runs=1; 3 in=100 out=10 requests=1; 4 in=200 out=20 requests=1",
+	},
+	{
+		name: "a tool asks an agent, which has a tool; spans alone name them",
+		facts: []Fact{
+			span(1, 0, RoleTool, 0, 100, tool("delegate"), spanName("delegate")), span(2, 1, RolePlain, 0, 90), span(3, 2, RoleTool, 10, 20, tool("search"), spanName("search")),
+		},
+		want: "1 tool_calls=1; 3 tool_calls=1",
 	},
 	{
 		name: "embeddings below an agent are not in the sum of its answers",
