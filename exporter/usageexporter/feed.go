@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/confighttp"
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadata"
@@ -54,7 +55,7 @@ func startFeed(ctx context.Context, host component.Host, config *Config, set com
 		r := config.Feed.Receivers[name]
 		spec, err := b.spec(ctx, host, name, r)
 		if err != nil {
-			return nil, fmt.Errorf("receiver %s: %w", name, err)
+			return nil, errors.Join(fmt.Errorf("receiver %s: %w", name, err), feed.CloseReceivers(o.Receivers))
 		}
 		o.Receivers = append(o.Receivers, spec)
 		if c, ok := r.(*stripeConfig); ok && c.ErrorReports.HasValue() {
@@ -99,12 +100,14 @@ func (b *billingFeed) spec(ctx context.Context, host component.Host, name string
 
 func (b *billingFeed) receiver(ctx context.Context, host component.Host, r feedReceiver) (feed.Receiver, error) {
 	switch c := r.(type) {
+	case *kafkaConfig:
+		return c.receiver(ctx)
 	case *webhookConfig:
 		client, err := c.ClientConfig.ToClient(ctx, host.GetExtensions(), b.set)
 		if err != nil {
 			return nil, err
 		}
-		w := &biller.Webhook{Client: newClient(client, c.ClientConfig.Endpoint, string(c.Secret)), Batch: c.BatchSize, Window: c.IdempotencyWindow}
+		w := &biller.Webhook{Client: newClient(client, &c.ClientConfig, string(c.Secret)), Batch: c.BatchSize, Window: c.IdempotencyWindow}
 		if c.Secret != "" {
 			w.Key, err = biller.SecretKey(string(c.Secret))
 		}
@@ -116,22 +119,26 @@ func (b *billingFeed) receiver(ctx context.Context, host component.Host, r feedR
 		}
 		protocol := *c.protocol
 		protocol.Window = c.IdempotencyWindow
-		return &biller.Events{Client: newClient(client, c.ClientConfig.Endpoint, string(c.APIKey)), Protocol: protocol, Key: string(c.APIKey), Value: c.ValueProperty}, nil
+		return &biller.Events{Client: newClient(client, &c.ClientConfig, string(c.APIKey)), Protocol: protocol, Key: string(c.APIKey), Value: c.ValueProperty}, nil
 	case *stripeConfig:
 		client, err := c.ClientConfig.ToClient(ctx, host.GetExtensions(), b.set)
 		if err != nil {
 			return nil, err
 		}
 		return &biller.Stripe{
-			Client: newClient(client, c.ClientConfig.Endpoint, string(c.APIKey)), Key: string(c.APIKey), Version: c.APIVersion, Stream: c.API == "v2",
+			Client: newClient(client, &c.ClientConfig, string(c.APIKey)), Key: string(c.APIKey), Version: c.APIVersion, Stream: c.API == "v2",
 			StreamEndpoint: strings.TrimSuffix(c.StreamEndpoint, "/"), CustomerKey: c.CustomerKey, ValueKey: c.ValueKey,
 		}, nil
 	}
 	return biller.File{}, nil
 }
 
-func newClient(client *http.Client, endpoint string, secrets ...string) biller.Client {
-	return biller.Client{HTTP: client, Endpoint: strings.TrimSuffix(endpoint, "/"), Secrets: secrets, Clock: time.Now}
+func newClient(client *http.Client, c *confighttp.ClientConfig, secrets ...string) biller.Client {
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	for _, value := range c.Headers.Iter {
+		secrets = append(secrets, string(value))
+	}
+	return biller.Client{HTTP: client, Endpoint: strings.TrimSuffix(c.Endpoint, "/"), Secrets: secrets, Clock: time.Now}
 }
 
 // serveReports takes Stripe's reports of what it found wrong later.

@@ -68,6 +68,12 @@ func TestFeedErrorsNameTheFieldAndWhatItTakes(t *testing.T) {
 		stripe + ", api: v3}}}":                                                             "api is \"v3\": it takes v1 or v2",
 		stripe + ", customer_key: value}}}":                                                 "customer_key and value_key",
 		stripe + ", error_reports: {secret: sk}}}}":                                         "error_reports: secret is not one of Stripe's",
+		"{receivers: {webhook: {endpoint: 'http://a', timeout: 1m}}}":                       "timeout is 1m0s: it takes a duration up to 30s",
+		"{receivers: {webhook: {endpoint: 'http://me:hush@a'}}}":                            "endpoint has a password in it",
+		"{receivers: {kafka: {topic: a}}}":                                                  "brokers is empty",
+		"{receivers: {kafka: {brokers: [a]}}}":                                              "topic is empty",
+		"{receivers: {kafka: {brokers: [a], topic: b, auth: {sasl: {username: c}}}}}":       "username or password is empty",
+		"{receivers: {kafka: {brokers: [a], topic: b, auth: {sasl: {mechanism: GSSAPI}}}}}": "mechanism is \"GSSAPI\"",
 		stripe + ", stream_endpoint: here}}}":                                               "stream_endpoint is not an address",
 	} {
 		_, err := feedOf(t, text)

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -33,7 +35,8 @@ type FeedConfig struct {
 	// Every is how often the change of an hour that goes on is sent: 1s to 1h, 5m by default. Setting it is enough to set emit: open.
 	Every time.Duration `mapstructure:"every"`
 
-	// Receivers are who is sent the records, by type or type/name. The types are file, webhook, stripe, metronome, openmeter, lago, orb and flexprice.
+	// Receivers are who is sent the records, by type or type/name. The types are file, webhook, stripe, metronome, openmeter, lago, orb, flexprice
+	// and kafka.
 	Receivers map[string]feedReceiver `mapstructure:"receivers"`
 
 	_ struct{} // fields are set by name
@@ -93,6 +96,7 @@ var receiverConfigs = map[string]func() feedReceiver{
 	"lago":      newEventsConfig("lago"),
 	"orb":       newEventsConfig("orb"),
 	"flexprice": newEventsConfig("flexprice"),
+	"kafka":     newKafkaConfig,
 }
 
 // receiverType is the type in type or type/name.
@@ -104,8 +108,14 @@ func receiverType(name string) (string, error) {
 	if receiverConfigs[id.Type().String()] == nil {
 		return "", fmt.Errorf("receivers: %q is of no type that there is: it takes %s, and a name behind a slash", name, slices.Sorted(maps.Keys(receiverConfigs)))
 	}
+	if id.Name() != "" && !folderName.MatchString(id.Name()) {
+		return "", fmt.Errorf("receivers: %q has a name that is no name of a folder, which it becomes in feed/: it takes letters, digits, '.', '_' and '-', the first a letter or digit", name)
+	}
 	return id.Type().String(), nil
 }
+
+// folderName is what a receiver may be called: feed/TYPE/NAME/ is the folder of its lines.
+var folderName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Validate says which field has a value that is not accepted, and which values are.
 func (c *FeedConfig) Validate() error {
@@ -117,7 +127,13 @@ func (c *FeedConfig) Validate() error {
 	case c.Every != 0 && (c.Every < time.Second || c.Every > time.Hour):
 		return fmt.Errorf("every is %s: it takes a duration from 1s to 1h", c.Every)
 	}
+	folders := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Receivers)) {
+		folder := strings.ToLower(name)
+		if other, taken := folders[folder]; taken {
+			return fmt.Errorf("receivers: %s and %s are one folder where file systems don't tell A from a: give one of them another name", other, name)
+		}
+		folders[folder] = name
 		r := c.Receivers[name]
 		if err := errors.Join(r.common().validate(r), r.validate()); err != nil {
 			return fmt.Errorf("receivers: %s: %w", name, err)

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/configkeys"
+	"github.com/usagebox/otelcol-usagebox/internal/feed"
 	"github.com/usagebox/otelcol-usagebox/internal/feed/biller"
 )
 
@@ -35,7 +36,34 @@ func unmarshalReceiver[T any](conf *confmap.Conf, c *T) error {
 	if err := configkeys.Check[T](conf); err != nil {
 		return err
 	}
-	return conf.Unmarshal(c, confmap.WithIgnoreUnused())
+	if err := checkParts(conf.ToStringMap()); err != nil {
+		return err
+	}
+	return conf.Unmarshal(c)
+}
+
+// checkParts is about what lies deeper: a `per` with a slip in it would be an invoice that is a thousand times too high.
+func checkParts(values map[string]any) error {
+	meters, _ := values["meters"].([]any)
+	for i, meter := range meters {
+		if m, ok := meter.(map[string]any); ok {
+			if err := configkeys.CheckMap[meterConfig](m); err != nil {
+				return fmt.Errorf("meters[%d]: %w", i, err)
+			}
+		}
+	}
+	return errors.Join(checkPart[customersConfig](values, "customers"), checkPart[retryConfig](values, "retry"), checkPart[reportsConfig](values, "error_reports"))
+}
+
+func checkPart[T any](values map[string]any, key string) error {
+	part, ok := values[key].(map[string]any)
+	if !ok {
+		return nil
+	}
+	if err := configkeys.CheckMap[T](part); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
 }
 
 // webhookConfig posts CloudEvents, signed as Standard Webhooks says.
@@ -69,7 +97,7 @@ func (c *webhookConfig) Unmarshal(conf *confmap.Conf) error { return unmarshalRe
 func (*webhookConfig) limits() (int, bool, bool)            { return maxDecimals, true, true }
 
 func (c *webhookConfig) validate() error {
-	if err := checkEndpoint("endpoint", c.ClientConfig.Endpoint); err != nil {
+	if err := checkClient(&c.ClientConfig); err != nil {
 		return err
 	}
 	switch {
@@ -92,10 +120,20 @@ func windowError(w time.Duration) error {
 	return fmt.Errorf("idempotency_window is %s: it takes a duration of 1h or more, or 0s for a receiver that never forgets an id", w)
 }
 
+func checkClient(c *confighttp.ClientConfig) error {
+	if c.Timeout <= 0 || c.Timeout > feed.CallTimeout {
+		return fmt.Errorf("timeout is %s: it takes a duration up to %s", c.Timeout, feed.CallTimeout)
+	}
+	return checkEndpoint("endpoint", c.Endpoint)
+}
+
 func checkEndpoint(field, endpoint string) error {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return fmt.Errorf("%s is not an address: it takes one such as https://example.com/usage", field)
+	case u.User != nil:
+		return fmt.Errorf("%s has a password in it, which would be seen in places where secrets are not: use auth or headers", field)
 	}
 	return nil
 }
@@ -136,7 +174,7 @@ func (c *eventsConfig) Unmarshal(conf *confmap.Conf) error { return unmarshalRec
 func (*eventsConfig) limits() (int, bool, bool)            { return maxDecimals, false, false }
 
 func (c *eventsConfig) validate() error {
-	if err := checkEndpoint("endpoint", c.ClientConfig.Endpoint); err != nil {
+	if err := checkClient(&c.ClientConfig); err != nil {
 		return err
 	}
 	switch {
@@ -200,10 +238,8 @@ func (c *stripeConfig) Unmarshal(conf *confmap.Conf) error { return unmarshalRec
 func (*stripeConfig) limits() (int, bool, bool)            { return 0, false, false }
 
 func (c *stripeConfig) validate() error {
-	for _, e := range [...]struct{ field, value string }{{"endpoint", c.ClientConfig.Endpoint}, {"stream_endpoint", c.StreamEndpoint}} {
-		if err := checkEndpoint(e.field, e.value); err != nil {
-			return err
-		}
+	if err := errors.Join(checkClient(&c.ClientConfig), checkEndpoint("stream_endpoint", c.StreamEndpoint)); err != nil {
+		return err
 	}
 	switch {
 	case c.APIKey == "":

@@ -11,11 +11,14 @@ import (
 )
 
 // Check refuses keys that a configuration of type T doesn't have, and names those that it has.
-func Check[T any](conf *confmap.Conf) error {
+func Check[T any](conf *confmap.Conf) error { return CheckMap[T](conf.ToStringMap()) }
+
+// CheckMap is Check of a part of a configuration.
+func CheckMap[T any](values map[string]any) error {
 	known := keys(reflect.TypeFor[T](), nil)
 	slices.Sort(known)
 	var unknown []string
-	for key := range conf.ToStringMap() {
+	for key := range values {
 		if !slices.Contains(known, key) {
 			unknown = append(unknown, key)
 		}

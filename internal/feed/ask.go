@@ -3,16 +3,24 @@ package feed
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"math/big"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// askEvery is how often a receiver is asked about uncertain records.
-const askEvery = 5 * time.Minute
+const (
+	// askEvery is how often a receiver is asked about uncertain records.
+	askEvery = 5 * time.Minute
+
+	// askQuiet is how long after a delivery a receiver is not asked about its account: what it has taken it adds up later.
+	askQuiet = time.Hour
+)
 
 // valuePlaces is more than any value has.
 const valuePlaces = 18
@@ -29,6 +37,12 @@ type standing struct {
 	delivered map[string]string // id → value
 	uncertain map[string]string
 	open      bool // records of it are in the outbox and may have been taken
+	recent    bool // some were delivered so lately that the receiver may not have added them up
+}
+
+// same says whether nothing has happened between two looks at an account.
+func (st *standing) same(other *standing) bool {
+	return other != nil && !st.open && !other.open && maps.Equal(st.delivered, other.delivered) && maps.Equal(st.uncertain, other.uncertain)
 }
 
 func sumOf(values map[string]string) *big.Int {
@@ -52,9 +66,9 @@ func (s *sender) ask(ctx context.Context) error {
 	if err != nil || len(accounts) == 0 {
 		return err
 	}
-	answers := map[string]settlement{}
+	said := map[account]settlement{}
 	for a, st := range accounts {
-		if st.open {
+		if st.open || st.recent {
 			continue
 		}
 		text, err := asker.Received(ctx, a.customer, a.meter, parseTime(a.hour))
@@ -74,7 +88,18 @@ func (s *sender) ask(ctx context.Context) error {
 		case has.Cmp(delivered.Add(delivered, uncertain)) == 0:
 			as = wasDelivered
 		}
-		for id := range st.uncertain {
+		said[a] = as
+	}
+	again, err := s.uncertain()
+	if err != nil {
+		return err
+	}
+	answers := map[string]settlement{}
+	for a, as := range said {
+		if !accounts[a].same(again[a]) {
+			continue // what was delivered meanwhile is in the answer, or is not
+		}
+		for id := range again[a].uncertain {
 			answers[id] = as
 		}
 	}
@@ -87,10 +112,12 @@ func (s *sender) ask(ctx context.Context) error {
 
 // uncertain are the accounts that have uncertain records.
 func (s *sender) uncertain() (map[account]*standing, error) {
-	accounts := map[account]*standing{}
+	now := s.receiver.feed.o.Clock()
+	accounts, first := map[account]*standing{}, usage.Hour(math.MaxUint32)
 	delivered := func(r *Record) error {
 		if st := accounts[accountOf(r)]; st != nil {
 			st.delivered[r.ID] = r.Value
+			st.recent = st.recent || now.Sub(parseTime(r.SentAt)) < askQuiet
 		}
 		return nil
 	}
@@ -106,6 +133,7 @@ func (s *sender) uncertain() (map[account]*standing, error) {
 					accounts[a] = &standing{delivered: map[string]string{}, uncertain: map[string]string{}}
 				}
 				accounts[a].uncertain[l.Record.ID] = l.Record.Value
+				first = min(first, usage.MicrosOf(parseTime(l.Record.Hour)).Hour())
 			}
 			return nil
 		}); err != nil || len(accounts) == 0 {
@@ -137,8 +165,7 @@ func (s *sender) uncertain() (map[account]*standing, error) {
 	}); err != nil || len(accounts) == 0 {
 		return nil, err
 	}
-	o := &s.receiver.feed.o
-	err := ReadDelivered(o.Directory, s.receiver.name, o.Writer, delivered)
+	err := s.receiver.linesOf(first).Each(delivered)
 	for i := range refused {
 		if st := accounts[accountOf(&refused[i])]; st != nil {
 			delete(st.delivered, refused[i].ID)

@@ -44,8 +44,11 @@ type feedState struct {
 
 // planState is what is remembered of a receiver by those who make its records.
 type planState struct {
-	Number   uint16     `json:"number"`
-	From     usage.Hour `json:"from"`      // hours before it are not sent
+	Number uint16     `json:"number"`
+	From   usage.Hour `json:"from"` // hours before it are not sent
+
+	Configured *usage.Hour `json:"configured"` // `from` as it was configured when it last took effect: a replay goes beyond it
+
 	Change   uint64     `json:"change"`    // the last change of the ledger that was seen
 	Next     uint64     `json:"next"`      // number of the next record
 	Planned  uint64     `json:"planned"`   // records that were made
@@ -106,7 +109,8 @@ type Letter struct {
 	Detail   string `json:"detail"`
 	At       string `json:"at"` // RFC 3339
 	Calls    int    `json:"calls"`
-	Logged   bool   `json:"logged"` // it was delivered, as it seemed, and has its line in feed/
+	Maybe    string `json:"maybe,omitempty"` // RFC 3339: the first call after which the receiver may have it
+	Logged   bool   `json:"logged"`          // it was delivered, as it seemed, and has its line in feed/
 	Record   Record `json:"record"`
 }
 

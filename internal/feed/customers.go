@@ -16,6 +16,8 @@ type Customers struct {
 	Column   string // a dimension of the record that is the name
 	File     string // CSV of two columns, customer and name, without a heading; it is read again when it changes
 
+	unknown bool // nobody has a name
+
 	mu    sync.Mutex
 	names map[string]string // of the file
 	read  fileState
@@ -76,6 +78,7 @@ func readNames(path string) (names map[string]string, err error) {
 // Resolve is the name of a record's customer; ok is false when it has none.
 func (c *Customers) Resolve(r *Record) (name string, ok bool) {
 	switch {
+	case c.unknown:
 	case c.File != "":
 		c.mu.Lock()
 		name = c.names[r.Customer]

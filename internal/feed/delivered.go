@@ -9,29 +9,53 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// ReadDelivered calls each for every record that was delivered to a receiver, file after file, in the order of their delivery. It reads feed/RECEIVER/ in a ledger's directory, beside
-// a collector that writes there. writer "" is all writers.
-func ReadDelivered(directory, receiver, writer string, each func(*Record) error) error {
-	dir := filepath.Join(directory, "feed", filepath.FromSlash(receiver))
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// Lines are the lines of what was delivered to a receiver, in feed/RECEIVER/ of a ledger's directory.
+type Lines struct {
+	Directory string // of the ledger
+	Receiver  string
+	Writer    string    // "" is all writers
+	Since     time.Time // days of delivery before its day are passed over
+}
+
+// Each is called for every record, file after file, in the order of their delivery. A collector may write there meanwhile.
+func (l Lines) Each(each func(*Record) error) error {
+	files, err := l.files()
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.IsDir() || filepath.Ext(e.Name()) != lineExtension || writer != "" && !strings.HasPrefix(e.Name(), writer+"-") {
-			continue
-		}
-		if err := readLines(filepath.Join(dir, e.Name()), writer, each); err != nil {
+	for _, file := range files {
+		if err := readLines(file, l.Writer, each); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// files are those that are meant, by writer and day.
+func (l Lines) files() (paths []string, err error) {
+	dir := filepath.Join(l.Directory, "feed", filepath.FromSlash(l.Receiver))
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	since := l.Since.UTC().Format(time.DateOnly)
+	for _, e := range entries {
+		name, isLines := strings.CutSuffix(e.Name(), lineExtension)
+		if e.IsDir() || !isLines || len(name) < len(since) || l.Writer != "" && !strings.HasPrefix(name, l.Writer+"-") {
+			continue
+		}
+		if l.Since.IsZero() || name[len(name)-len(since):] >= since {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
 }
 
 func readLines(path, writer string, each func(*Record) error) (err error) {
@@ -62,16 +86,28 @@ func readLines(path, writer string, each func(*Record) error) (err error) {
 	}
 }
 
-// deliveredRecords are those of the ids that were delivered.
-func (s *sender) deliveredRecords(ids map[string]string) (found []Record, err error) {
-	o := &s.receiver.feed.o
-	seen := map[string]bool{}
-	err = ReadDelivered(o.Directory, s.receiver.name, o.Writer, func(r *Record) error {
-		if _, wanted := ids[r.ID]; wanted && !seen[r.ID] {
-			seen[r.ID] = true
-			found = append(found, *r)
+// linesOf are those of one of this feed's receivers that may be of hours from h on: nothing of an hour is sent before it begins. A day more is for clocks that were set.
+func (r *receiver) linesOf(h usage.Hour) Lines {
+	return Lines{Directory: r.feed.o.Directory, Receiver: r.name, Writer: r.feed.o.Writer, Since: h.Start().Time().Add(-24 * time.Hour)}
+}
+
+// deliveredRecords are those of the ids that have their lines in files. It begins with the last file and ends when it has them all.
+func (s *sender) deliveredRecords(ids map[string]string) (found map[string]Record, err error) {
+	lines := s.receiver.linesOf(0)
+	files, err := lines.files()
+	if err != nil {
+		return nil, err
+	}
+	found = map[string]Record{}
+	for _, file := range slices.Backward(files) {
+		if err := readLines(file, lines.Writer, func(r *Record) error {
+			if _, wanted := ids[r.ID]; wanted {
+				found[r.ID] = *r
+			}
+			return nil
+		}); err != nil || len(found) == len(ids) {
+			return found, err
 		}
-		return nil
-	})
-	return found, err
+	}
+	return found, nil
 }

@@ -96,12 +96,12 @@ func Open(o Options) (*Feed, error) {
 	o.setDefaults()
 	f := &Feed{o: o, logged: map[string]time.Time{}}
 	if err := f.open(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, CloseReceivers(o.Receivers))
 	}
 	for i := range o.Receivers {
 		r, err := f.openReceiver(o.Receivers[i])
 		if err != nil {
-			return nil, fmt.Errorf("receiver %s of the billing feed: %w", o.Receivers[i].Name, err)
+			return nil, errors.Join(fmt.Errorf("receiver %s of the billing feed: %w", o.Receivers[i].Name, err), CloseReceivers(o.Receivers))
 		}
 		f.receivers = append(f.receivers, r)
 	}
@@ -161,9 +161,13 @@ func (f *Feed) Close() error {
 		f.stop()
 	}
 	f.work.Wait()
-	var err error
-	for _, r := range f.receivers {
-		if c, ok := r.spec.Receiver.(interface{ Close() error }); ok {
+	return CloseReceivers(f.o.Receivers)
+}
+
+// CloseReceivers closes the receivers that hold something. Open does when it fails, and Close.
+func CloseReceivers(specs []Spec) (err error) {
+	for i := range specs {
+		if c, ok := specs[i].Receiver.(interface{ Close() error }); ok {
 			err = errors.Join(err, c.Close())
 		}
 	}
@@ -173,7 +177,7 @@ func (f *Feed) Close() error {
 func (r *receiver) planLoop(ctx context.Context) {
 	ticker := time.NewTicker(r.feed.o.Interval)
 	defer ticker.Stop()
-	var asked time.Time
+	var asked, looked time.Time
 	for {
 		if err := r.planNow(ctx); err != nil && ctx.Err() == nil {
 			r.feed.failed("records of the billing feed could not be made; totals are kept, they are tried again", r.name, err)
@@ -184,6 +188,12 @@ func (r *receiver) planLoop(ctx context.Context) {
 				r.feed.failed("a receiver of the billing feed could not be asked about uncertain records; they wait", r.name, err)
 			}
 		}
+		if now := r.feed.o.Clock(); now.Sub(looked) >= lookEvery {
+			looked = now
+			if err := r.noteOldest(); err != nil && ctx.Err() == nil {
+				r.feed.failed("the outbox of the billing feed could not be looked at, its lag is that of before", r.name, err)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -191,6 +201,9 @@ func (r *receiver) planLoop(ctx context.Context) {
 		}
 	}
 }
+
+// lookEvery is how often the age of the oldest record is looked up.
+const lookEvery = 15 * time.Second
 
 func (r *receiver) planNow(ctx context.Context) error {
 	r.planning.Lock()

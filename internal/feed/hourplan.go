@@ -175,7 +175,7 @@ func (p *hourPlan) makeRecord(g *group) error {
 		Hour:          hourText(p.hour),
 		Revision:      now.revision,
 		Dimensions:    g.dimensions,
-		Timestamp:     formatTime(g.lastAt.Time()),
+		Timestamp:     formatTime(p.timestamp(g)),
 		CreatedAt:     formatTime(p.created),
 		Writer:        p.receiver.feed.o.Writer,
 	}
@@ -185,7 +185,7 @@ func (p *hourPlan) makeRecord(g *group) error {
 		r.SentAt = r.CreatedAt
 		p.line(&r)
 	} else {
-		setJSON(p.batch, place{laneOf(r.Customer, r.Meter), p.next.Next}.key(keyOutbox, number), &r)
+		setJSON(p.batch, place{laneOf(&r), p.next.Next}.key(keyOutbox, number), &r)
 	}
 	p.next.Next++
 	p.next.Planned++
@@ -194,6 +194,11 @@ func (p *hourPlan) makeRecord(g *group) error {
 		return p.each(&r)
 	}
 	return nil
+}
+
+// timestamp is the last use that a group's record tells of, never one that is still to come: clocks of senders may be ahead, and billers refuse the future.
+func (p *hourPlan) timestamp(g *group) time.Time {
+	return min(g.lastAt, max(usage.MicrosOf(p.created), p.hour.Start())).Time()
 }
 
 // line notes a record that needs no call, because its value is 0.

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
@@ -19,6 +21,11 @@ type Selection struct {
 
 // Letters calls each for the letters that are selected, receiver after receiver, oldest first.
 func (f *Feed) Letters(sel Selection, each func(*Letter) error) error {
+	if sel.Receiver != "" {
+		if _, err := f.receiver(sel.Receiver); err != nil {
+			return err
+		}
+	}
 	found := 0
 	for _, r := range f.receivers {
 		if sel.Receiver != "" && sel.Receiver != r.name {
@@ -39,7 +46,11 @@ func (f *Feed) Letters(sel Selection, each func(*Letter) error) error {
 }
 
 func (r *receiver) letters(v ledger.View, sel Selection, each func(number uint64, l *Letter) error) error {
-	return scanPrefix(v, receiverKey(keyLetter, r.number), func(key, value []byte) error {
+	return r.lettersFrom(v, receiverKey(keyLetter, r.number), sel, each)
+}
+
+func (r *receiver) lettersFrom(v ledger.View, low []byte, sel Selection, each func(number uint64, l *Letter) error) error {
+	return v.Scan(low, after(receiverKey(keyLetter, r.number)), func(key, value []byte) error {
 		var l Letter
 		if err := readJSON(key, value, &l); err != nil {
 			return err
@@ -87,42 +98,75 @@ func (f *Feed) Retry(sel Selection, delivered bool) (n int, err error) {
 	return n, nil
 }
 
-// settleLetters does with the letters that are selected as decide says.
+// settleLetters does with the letters that are selected as decide says, some at a time.
 func (s *sender) settleLetters(sel Selection, decide func(*Letter) settlement) (settled int, err error) {
+	for low := receiverKey(keyLetter, s.number); low != nil; {
+		n, next, err := s.settleSome(sel, low, decide)
+		settled += n
+		if err != nil {
+			return settled, err
+		}
+		low = next
+		s.receiver.queued(n)
+	}
+	return settled, nil
+}
+
+func (s *sender) settleSome(sel Selection, low []byte, decide func(*Letter) settlement) (settled int, next []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.receiver
-	now := r.feed.o.Clock()
-	if err := s.change(false, func(v ledger.View, b ledger.Batch) (bool, error) {
-		next := &s.next
-		settled = 0
-		err := r.letters(v, sel, func(number uint64, l *Letter) error {
+	now := s.receiver.feed.o.Clock()
+	err = s.change(false, func(v ledger.View, b ledger.Batch) (bool, error) {
+		settled, next = 0, nil
+		err := s.receiver.lettersFrom(v, low, sel, func(number uint64, l *Letter) error {
+			if settled == lettersAtOnce {
+				next = numberKey(keyLetter, s.number, number)
+				return ledger.ErrStop
+			}
 			as := decide(l)
 			if as == keepLetter {
 				return nil
 			}
 			settled++
-			b.Delete(numberKey(keyLetter, s.number, number))
-			if l.State == StateDead {
-				next.Dead--
-			} else {
-				next.Uncertain--
-			}
-			next.Requeued++
-			at := place{laneOf(l.Record.Customer, l.Record.Meter), number}
+			s.takeLetter(b, number, l)
 			if as == wasDelivered {
 				return s.noteDelivered(b, number, l, now)
 			}
-			setJSON(b, at.key(keyOutbox, s.number), &l.Record)
-			setJSON(b, at.key(keyAttempt, s.number), &attempt{Calls: l.Calls, Logged: l.Logged})
+			s.requeue(b, number, l)
 			return nil
 		})
 		return settled > 0, err
-	}); err != nil {
-		return 0, err
+	})
+	if err != nil {
+		return 0, nil, err
 	}
-	r.queued(settled)
-	return settled, nil
+	return settled, next, nil
+}
+
+// takeLetter takes a letter out of those that are set aside.
+func (s *sender) takeLetter(b ledger.Batch, number uint64, l *Letter) {
+	b.Delete(numberKey(keyLetter, s.number, number))
+	if l.State == StateDead {
+		s.next.Dead--
+	} else {
+		s.next.Uncertain--
+	}
+	s.next.Requeued++
+}
+
+// requeue puts a letter's record back into the outbox. One that no receiver can have gets the name that its customer has by now; one that may be
+// there keeps what it said, and how long ago that was, unless the one who sends it again knows better.
+func (s *sender) requeue(b ledger.Batch, number uint64, l *Letter) {
+	a := attempt{Calls: l.Calls, Logged: l.Logged}
+	if l.State == StateDead && !l.Logged {
+		a.Maybe = l.Maybe
+		if name, ok := s.receiver.spec.Customers.Resolve(&l.Record); ok && l.Maybe == "" {
+			l.Record.ExternalCustomer = name
+		}
+	}
+	at := place{laneOf(&l.Record), number}
+	setJSON(b, at.key(keyOutbox, s.number), &l.Record)
+	setJSON(b, at.key(keyAttempt, s.number), &a)
 }
 
 func (s *sender) noteDelivered(b ledger.Batch, number uint64, l *Letter, now time.Time) error {
@@ -136,8 +180,10 @@ func (s *sender) noteDelivered(b ledger.Batch, number uint64, l *Letter, now tim
 	return err
 }
 
-// reject makes letters of records that the receiver took and found wrong later: ids and what it says of each.
+// reject makes letters of records that the receiver took and found wrong later: ids and what it says of each. Ids that this feed has not sent are passed over.
 func (s *sender) reject(ids map[string]string, reason string) (n int, err error) {
+	s.writing.Lock() // a line is in the store or in its file, and stays there
+	defer s.writing.Unlock()
 	found, err := s.deliveredRecords(ids)
 	if err != nil {
 		return 0, err
@@ -146,27 +192,36 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 	defer s.mu.Unlock()
 	now := s.receiver.feed.o.Clock()
 	err = s.change(false, func(v ledger.View, b ledger.Batch) (bool, error) {
-		next := &s.next
-		known := map[string]bool{}
-		if err := s.receiver.letters(v, Selection{}, func(_ uint64, l *Letter) error {
-			known[l.Record.ID] = true
+		if err := s.findUnwritten(v, ids, found); err != nil {
+			return false, err
+		}
+		certain := 0
+		if err := s.receiver.letters(v, Selection{}, func(number uint64, l *Letter) error {
+			detail, wanted := ids[l.Record.ID]
+			if !wanted {
+				return nil
+			}
+			delete(found, l.Record.ID) // told twice
+			if l.State == StateUncertain {
+				certain++
+				s.next.Uncertain--
+				s.next.Dead++
+				l.State, l.Reason, l.Detail, l.At, l.Maybe = StateDead, reason, detail, formatTime(now), ""
+				setJSON(b, numberKey(keyLetter, s.number, number), l)
+			}
 			return nil
 		}); err != nil {
 			return false, err
 		}
-		for _, d := range found {
-			if known[d.ID] {
-				continue // told twice
-			}
-			n++
-			next.Delivered--
-			next.Letters++
-			next.Dead++
-			number := lateLetters + next.Letters
-			setJSON(b, numberKey(keyLetter, s.number, number), &Letter{
-				Receiver: s.receiver.name, State: StateDead, Reason: reason, Detail: ids[d.ID], At: formatTime(now), Calls: 1, Logged: true, Record: d,
+		for _, id := range slices.Sorted(maps.Keys(found)) {
+			s.next.Delivered--
+			s.next.Letters++
+			s.next.Dead++
+			setJSON(b, numberKey(keyLetter, s.number, lateLetters+s.next.Letters), &Letter{
+				Receiver: s.receiver.name, State: StateDead, Reason: reason, Detail: ids[id], At: formatTime(now), Calls: 1, Logged: true, Record: found[id],
 			})
 		}
+		n = len(found) + certain
 		return n > 0, nil
 	})
 	if err != nil {
@@ -174,6 +229,32 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 	}
 	return n, nil
 }
+
+// findUnwritten adds records whose lines are not in their files yet. It fails when a record is still in the outbox: its call is not over.
+func (s *sender) findUnwritten(v ledger.View, ids map[string]string, found map[string]Record) error {
+	for _, kind := range [...]byte{keyLine, keyOutbox} {
+		if err := scanPrefix(v, receiverKey(kind, s.number), func(key, value []byte) error {
+			var r Record
+			if err := readJSON(key, value, &r); err != nil {
+				return err
+			}
+			if _, wanted := ids[r.ID]; !wanted {
+				return nil
+			}
+			if kind == keyOutbox {
+				return fmt.Errorf("record %s is on its way: tell it again", r.ID)
+			}
+			found[r.ID] = r
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lettersAtOnce are settled in one transaction.
+const lettersAtOnce = 2000
 
 // lateLetters is added to numbers of letters whose record has left the outbox, so that they are not those of records.
 const lateLetters = 1 << 62

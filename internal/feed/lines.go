@@ -48,6 +48,8 @@ func (s *sender) writeDueLines() error {
 
 // writeLines writes the lines that wait, and forgets them when they are on disk.
 func (s *sender) writeLines() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	for {
 		var numbers []uint64
 		texts := map[string]*bytes.Buffer{}

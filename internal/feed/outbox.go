@@ -145,7 +145,7 @@ func (s *sender) judge(d *delivery, now time.Time) {
 		}
 		d.record.ExternalCustomer = external
 	}
-	if window := s.limits.Window; window > 0 && s.receiver.feed.o.sabotage != forgetfulWindow && d.attempt.Maybe != "" && now.Sub(parseTime(d.attempt.Maybe)) >= window {
+	if window := s.limits.Window; window > 0 && s.receiver.feed.o.sabotage != forgetfulWindow && d.attempt.Maybe != "" && now.Sub(parseTime(d.attempt.Maybe)) >= window-CallTimeout { // this call may take as long
 		d.expired = true
 		return
 	}
@@ -225,7 +225,7 @@ func (s *sender) letter(b ledger.Batch, d *delivery, state, reason, detail strin
 	}
 	setJSON(b, numberKey(keyLetter, s.number, d.number), &Letter{
 		Receiver: s.receiver.name, State: state, Reason: reason, Detail: detail, At: formatTime(now),
-		Calls: d.attempt.Calls, Logged: d.attempt.Logged, Record: d.record,
+		Calls: d.attempt.Calls, Maybe: d.attempt.Maybe, Logged: d.attempt.Logged, Record: d.record,
 	})
 }
 

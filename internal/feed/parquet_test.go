@@ -42,7 +42,7 @@ func TestDaysThatAreOverAreInParquetLineForLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, got := map[string]string{}, map[string]string{}
-		if err := ReadDelivered(s.dir, r.name, "main", func(record *Record) error {
+		if err := (Lines{Directory: s.dir, Receiver: r.name, Writer: "main"}).Each(func(record *Record) error {
 			want[record.ID] = record.Quantity
 			return nil
 		}); err != nil {

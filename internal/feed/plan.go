@@ -102,8 +102,11 @@ func (r *receiver) seeChanges() error {
 	}
 }
 
-// due says whether an hour's records may be made: when it is sealed and quiet, or, where open hours are sent, when it has waited long enough.
+// due says whether an hour's records may be made: when it has begun, and is sealed and quiet, or, where open hours are sent, when it has waited long enough.
 func (r *receiver) due(h usage.Hour) (due bool, err error) {
+	if h.Start() > r.feed.now() {
+		return false, nil // what was used in it is still to come
+	}
 	waited := time.Duration(r.feed.now()-r.dirty[h]) * time.Microsecond
 	if every := r.feed.o.Every; every > 0 && waited >= every {
 		return true, nil

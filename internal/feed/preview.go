@@ -2,6 +2,7 @@ package feed
 
 import (
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
@@ -14,14 +15,14 @@ func (f *Feed) Preview(receiver string, each func(*Record) error) error {
 	if err != nil {
 		return err
 	}
-	r.planning.Lock()
-	defer r.planning.Unlock()
-	hours, err := r.changedHours()
+	r.planning.Lock() // for a moment only: who reads the preview may take their time
+	next, dirty := r.planned, slices.Collect(maps.Keys(r.dirty))
+	r.planning.Unlock()
+	hours, err := r.changedHours(&next, dirty)
 	if err != nil {
 		return err
 	}
 	overlay := map[string][]byte{}
-	next := r.planned
 	for _, h := range hours {
 		customer, done := "", false
 		for !done {
@@ -45,12 +46,10 @@ func (f *Feed) Preview(receiver string, each func(*Record) error) error {
 	return nil
 }
 
-// changedHours are those that have changed since they were planned.
-func (r *receiver) changedHours() (hours []usage.Hour, err error) {
-	for h := range r.dirty {
-		hours = append(hours, h)
-	}
-	after := r.planned.Change
+// changedHours are the dirty ones and those that have changed since.
+func (r *receiver) changedHours(planned *planState, dirty []usage.Hour) (hours []usage.Hour, err error) {
+	hours = dirty
+	after := planned.Change
 	for {
 		var changes []ledger.HourChange
 		if err := r.feed.o.Books.View(func(v ledger.View) (err error) {
@@ -61,7 +60,7 @@ func (r *receiver) changedHours() (hours []usage.Hour, err error) {
 		}
 		for _, c := range changes {
 			after = c.Change
-			if c.Hour >= r.planned.From {
+			if c.Hour >= planned.From {
 				hours = append(hours, c.Hour)
 			}
 		}

@@ -3,6 +3,7 @@ package feed
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -28,6 +29,7 @@ type Comparison struct {
 	Sent      string   `json:"sent"`      // in the receiver's unit, of the records that were delivered
 	Receiver  *string  `json:"receiver"`  // in its unit, what it says that it has; null when it can't be asked
 	Equal     bool     `json:"equal"`
+	Waiting   bool     `json:"waiting"`           // the hour has changed since its records were made: that will be sent
 	Records   []string `json:"records,omitempty"` // ids, of what is not equal
 }
 
@@ -42,11 +44,23 @@ type Reconciliation struct {
 // side is a comparison that is being made.
 type side struct {
 	Comparison
-	hour                                        usage.Hour
-	scale                                       int
-	ledger, delivered, pending, letters, values *big.Int
-	external                                    string
-	records                                     []string
+	hour                                usage.Hour
+	scale                               int
+	ledger, delivered, pending, letters *big.Int
+	accounts                            map[account]bool // that the receiver has it in
+	records                             []string
+}
+
+// accounts are what was delivered to each account of the receiver, in its unit. Several customers may share one, and one have several.
+type accounts map[account]*big.Int
+
+func (a accounts) add(r *Record, sign int64) {
+	if a[accountOf(r)] == nil {
+		a[accountOf(r)] = new(big.Int)
+	}
+	if n, ok := parseDecimal(r.Value, valuePlaces); ok {
+		a[accountOf(r)].Add(a[accountOf(r)], n.Mul(n, big.NewInt(sign)))
+	}
 }
 
 type sideKey struct {
@@ -61,7 +75,7 @@ func (f *Feed) Reconcile(ctx context.Context, q Reconciliation, each func(*Compa
 		return err
 	}
 	q.From = max(q.From, r.shown.Load().From)
-	sides := map[sideKey]*side{}
+	sides, sent, waiting := map[sideKey]*side{}, accounts{}, map[usage.Hour]bool{}
 	if err := f.o.Books.View(func(v ledger.View) error {
 		changes, err := v.Changes(0, math.MaxInt)
 		if err != nil {
@@ -75,27 +89,27 @@ func (f *Feed) Reconcile(ctx context.Context, q Reconciliation, each func(*Compa
 				return err
 			}
 		}
-		return r.openSides(v, q, sides)
+		if err := r.waitingHours(v, waiting); err != nil {
+			return err
+		}
+		return r.openSides(v, q, sides, sent)
 	}); err != nil {
 		return err
 	}
-	if err := r.deliveredSides(q, sides); err != nil {
+	if err := r.deliveredSides(q, sides, sent); err != nil {
 		return err
 	}
 	asker, can := r.spec.Receiver.(Asker)
+	if !can || !q.Ask {
+		asker = nil
+	}
+	said := accounts{}
 	for _, s := range slices.SortedFunc(maps.Values(sides), func(a, b *side) int {
 		return cmp.Or(cmp.Compare(a.hour, b.hour), cmp.Compare(a.Customer, b.Customer), cmp.Compare(a.Meter, b.Meter))
 	}) {
-		s.Equal = s.ledger.Cmp(s.delivered) == 0
-		s.Sent = decimalText(s.values, valuePlaces)
-		if can && q.Ask && s.external != "" {
-			has, err := asker.Received(ctx, s.external, s.Meter, s.hour.Start().Time())
-			if err != nil {
-				return fmt.Errorf("ask receiver %s what it has: %w", r.name, err)
-			}
-			s.Receiver = &has
-			n, ok := parseDecimal(has, valuePlaces)
-			s.Equal = s.Equal && ok && n.Cmp(s.values) == 0
+		s.Equal, s.Waiting = s.ledger.Cmp(s.delivered) == 0, waiting[s.hour]
+		if err := s.askAccounts(ctx, asker, sent, said); err != nil {
+			return fmt.Errorf("ask receiver %s what it has: %w", r.name, err)
 		}
 		s.Ledger, s.Delivered = decimalText(s.ledger, s.scale), decimalText(s.delivered, s.scale)
 		s.Pending, s.Letters = decimalText(s.pending, s.scale), decimalText(s.letters, s.scale)
@@ -109,13 +123,60 @@ func (f *Feed) Reconcile(ctx context.Context, q Reconciliation, each func(*Compa
 	return nil
 }
 
+// askAccounts adds up what was delivered to a side's accounts and, unless asker is nil, what the receiver says that it has in them.
+func (s *side) askAccounts(ctx context.Context, asker Asker, sent, said accounts) error {
+	values, has := new(big.Int), new(big.Int)
+	for a := range s.accounts {
+		if sent[a] != nil {
+			values.Add(values, sent[a])
+		}
+		if asker == nil {
+			continue
+		}
+		if said[a] == nil {
+			text, err := asker.Received(ctx, a.customer, a.meter, s.hour.Start().Time())
+			if err != nil {
+				return err
+			}
+			n, ok := parseDecimal(text, valuePlaces)
+			if !ok {
+				return fmt.Errorf("it says %q of meter %s, which is no decimal", text, a.meter)
+			}
+			said[a] = n
+		}
+		has.Add(has, said[a])
+		s.Equal = s.Equal && said[a].Cmp(cmp.Or(sent[a], new(big.Int))) == 0
+	}
+	s.Sent = decimalText(values, valuePlaces)
+	if asker != nil && len(s.accounts) > 0 {
+		text := decimalText(has, valuePlaces)
+		s.Receiver = &text
+	}
+	return nil
+}
+
+// waitingHours are those that have changed since their records were made.
+func (r *receiver) waitingHours(v ledger.View, hours map[usage.Hour]bool) error {
+	changes, err := v.Changes(r.shown.Load().Change, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		hours[c.Hour] = true
+	}
+	return scanPrefix(v, receiverKey(keyDirty, r.number), func(key, _ []byte) error {
+		hours[usage.Hour(binary.BigEndian.Uint32(key[3:]))] = true
+		return nil
+	})
+}
+
 func (r *receiver) sideOf(sides map[sideKey]*side, customer, meter string, h usage.Hour, m *Meter) *side {
 	key := sideKey{customer, meter, hourText(h)}
 	s := sides[key]
 	if s == nil {
 		s = &side{
 			Comparison: Comparison{Customer: customer, Meter: meter, Hour: hourText(h), Value: m.Value}, hour: h, scale: m.scale(),
-			ledger: new(big.Int), delivered: new(big.Int), pending: new(big.Int), letters: new(big.Int), values: new(big.Int),
+			ledger: new(big.Int), delivered: new(big.Int), pending: new(big.Int), letters: new(big.Int), accounts: map[account]bool{},
 		}
 		sides[key] = s
 	}
@@ -174,7 +235,7 @@ func (r *receiver) recordSide(q Reconciliation, record *Record, sides map[sideKe
 	return s, amount
 }
 
-func (r *receiver) openSides(v ledger.View, q Reconciliation, sides map[sideKey]*side) error {
+func (r *receiver) openSides(v ledger.View, q Reconciliation, sides map[sideKey]*side, sent accounts) error {
 	if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
 		var record Record
 		if err := readJSON(key, value, &record); err != nil {
@@ -193,17 +254,18 @@ func (r *receiver) openSides(v ledger.View, q Reconciliation, sides map[sideKey]
 			return nil
 		}
 		s.letters.Add(s.letters, amount)
+		if l.State == StateUncertain {
+			s.accounts[accountOf(&l.Record)] = true
+		}
 		if l.Logged { // its line is there, and it is not
 			s.delivered.Sub(s.delivered, amount)
-			if n, ok := parseDecimal(l.Record.Value, valuePlaces); ok {
-				s.values.Sub(s.values, n)
-			}
+			sent.add(&l.Record, -1)
 		}
 		return nil
 	})
 }
 
-func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side) error {
+func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side, sent accounts) error {
 	seen := map[string]bool{}
 	add := func(record *Record) error {
 		if h := usage.MicrosOf(parseTime(record.Hour)).Hour(); h < q.From || h >= q.To || seen[record.ID] {
@@ -215,9 +277,9 @@ func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side) err
 			return nil
 		}
 		s.delivered.Add(s.delivered, amount)
-		s.external = record.ExternalCustomer
-		if n, ok := parseDecimal(record.Value, valuePlaces); ok {
-			s.values.Add(s.values, n)
+		if record.Value != "0" { // of others no call was made
+			s.accounts[accountOf(record)] = true
+			sent.add(record, 1)
 		}
 		return nil
 	}
@@ -232,5 +294,5 @@ func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side) err
 	}); err != nil {
 		return err
 	}
-	return ReadDelivered(r.feed.o.Directory, r.name, r.feed.o.Writer, add)
+	return r.linesOf(q.From).Each(add)
 }

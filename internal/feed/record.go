@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -72,8 +73,8 @@ func recordID(instance, receiver string, g groupID, hour usage.Hour, revision ui
 	return "ubx_" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// laneOf is the queue of a customer's meter: its records are sent one after another.
-func laneOf(customer, meter string) uint16 {
-	id := idOfGroup(customer, meter)
+// laneOf is the queue of what the receiver takes for one customer's meter: its records are sent one after another.
+func laneOf(r *Record) uint16 {
+	id := idOfGroup(cmp.Or(r.ExternalCustomer, r.Customer), r.Meter)
 	return binary.BigEndian.Uint16(id[:2])
 }

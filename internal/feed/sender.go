@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,13 +14,15 @@ import (
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 )
 
+// CallTimeout is how long a call may take.
+const CallTimeout = 30 * time.Second
+
 const (
 	linesWait    = 200 * time.Millisecond // between writes to the file of lines while calls are under way
 	idleWait     = 10 * time.Second       // between looks at the outbox when nobody says that there is something
 	failureWait  = time.Second            // after the store failed
-	callTimeout  = 30 * time.Second
-	stopWait     = 5 * time.Second // for calls under way when the feed closes
-	calmFailures = 3               // failed calls in a row after which a receiver gets one call at a time
+	stopWait     = 5 * time.Second        // for calls under way when the feed closes
+	calmFailures = 3                      // failed calls in a row after which a receiver gets one call at a time
 )
 
 // sender brings one receiver's records to it. One goroutine steps it; calls have goroutines of their own.
@@ -36,7 +39,7 @@ type sender struct {
 	stale   bool   // the last change failed
 	settles bool   // it was to settle what has come back
 	loaded  bool
-	oldest  time.Time // when the record was made that was last seen at the head of the outbox
+	oldest  time.Time // when the oldest record was made that was in the outbox at the last look
 
 	// What follows belongs to the goroutine that steps.
 	lanes     map[uint16]*lane // that are busy or have failed
@@ -44,13 +47,17 @@ type sender struct {
 	nextDue   time.Time        // of the lanes that pick passed over
 	under     int              // calls under way
 	failures  int              // calls in a row that failed for a reason of the receiver's
+	failure   error            // the last of them
 	until     time.Time        // no call before it
 	unsettled []result         // not on disk yet
 
+	writing     sync.Mutex // held while lines move from the store to their files
 	log         lineLog
 	wroteAt     time.Time
 	convertedAt time.Time
 }
+
+var errSilent = errors.New("it did not say why")
 
 func newSender(r *receiver) *sender {
 	return &sender{
@@ -125,6 +132,7 @@ func (s *sender) settle(r result, now time.Time) {
 	}
 	if down != nil {
 		s.failures++
+		s.failure = cmp.Or(down.Err, errSilent)
 		if until := now.Add(s.backoff(s.failures, down.Wait)); until.After(s.until) {
 			s.until = until
 		}
@@ -217,7 +225,6 @@ func (s *sender) step(ctx context.Context, now time.Time) (calls []call, wait ti
 	}); err != nil {
 		return nil, failureWait, err
 	}
-	s.noteOldest(picked)
 	for _, c := range calls {
 		for _, d := range c {
 			if s.lanes[d.lane] == nil {
@@ -232,18 +239,9 @@ func (s *sender) step(ctx context.Context, now time.Time) (calls []call, wait ti
 	}
 	s.down = nil
 	if s.failures > 0 {
-		s.down = fmt.Errorf("%d calls in a row failed, the next is at %s", s.failures, s.until.UTC().Format(time.RFC3339))
+		s.down = fmt.Errorf("%d calls in a row failed, the next is at %s: %w", s.failures, s.until.UTC().Format(time.RFC3339), s.failure)
 	}
 	return calls, s.idle(now, capacity, len(picked)), nil
-}
-
-// noteOldest keeps the age of what waits, as far as it can be told from what was picked.
-func (s *sender) noteOldest(picked []*delivery) {
-	for i, d := range picked {
-		if at := parseTime(d.record.CreatedAt); i == 0 || at.Before(s.oldest) {
-			s.oldest = at
-		}
-	}
 }
 
 // form makes calls of the records that were picked, and puts on disk that they begin. A lane's records are in one call.
@@ -298,7 +296,7 @@ func (s *sender) idle(now time.Time, capacity, picked int) time.Duration {
 
 // do makes a call. It must not touch the sender.
 func (s *sender) do(ctx context.Context, c call) result {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	outcomes := s.receiver.spec.Receiver.Send(ctx, c.records())
 	if len(outcomes) != len(c) {

@@ -357,7 +357,7 @@ func (s *sim) checkLines(r *receiver) (values map[account]*big.Int, err error) {
 	values = map[account]*big.Int{}
 	ids := map[string]bool{}
 	sums := map[string]*big.Int{} // customer, meter, hour
-	if err := ReadDelivered(s.dir, r.name, "main", func(record *Record) error {
+	if err := (Lines{Directory: s.dir, Receiver: r.name, Writer: "main"}).Each(func(record *Record) error {
 		if ids[record.ID] {
 			return fmt.Errorf("%s has two lines", record.ID)
 		}

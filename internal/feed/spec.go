@@ -70,12 +70,12 @@ func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
 				return err
 			}
 		}
-		if spec.From != nil && *spec.From != st.From {
-			if *spec.From < st.From {
-				st.Change = 0 // hours that were passed over are looked at again
+		if spec.From != nil && (st.Configured == nil || *spec.From != *st.Configured) {
+			if err := r.beginAt(v, b, &st, *spec.From); err != nil {
+				return err
 			}
-			st.From = *spec.From
 		}
+		st.Configured = spec.From
 		st.Mappings = r.mappings(&st)
 		if !found || !reflect.DeepEqual(before, st) {
 			setJSON(b, nameKey(r.name), &st)
@@ -89,7 +89,19 @@ func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
 	}
 	r.number = r.planned.Number
 	r.sender = newSender(r)
-	return r, nil
+	return r, r.sender.load()
+}
+
+// beginAt changes the first hour that is sent.
+func (r *receiver) beginAt(v ledger.View, b ledger.Batch, st *planState, from usage.Hour) error {
+	if from < st.From {
+		st.Change = 0 // hours that were passed over are looked at again
+	}
+	st.From = from
+	return v.Scan(receiverKey(keyDirty, st.Number), dirtyKey(st.Number, from), func(key, _ []byte) error {
+		b.Delete(slices.Clone(key))
+		return nil
+	})
 }
 
 // enter makes the books of a receiver that was not there before.

@@ -1,6 +1,10 @@
 package feed
 
 import (
+	"cmp"
+	"math"
+	"math/big"
+	"slices"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
@@ -8,23 +12,31 @@ import (
 
 // Status is where a receiver stands.
 type Status struct {
-	Receiver  string `json:"receiver"`
-	From      string `json:"from,omitempty"` // RFC 3339: hours before it are not sent
-	Made      uint64 `json:"made"`           // records
-	Zero      uint64 `json:"zero"`           // of them those that needed no call, because their value is 0
-	Pending   uint64 `json:"pending"`        // in the outbox, those under way among them
-	Delivered uint64 `json:"delivered"`      // by calls
-	Dead      int64  `json:"dead"`           // refused for good, until someone says otherwise
-	Uncertain int64  `json:"uncertain"`      // that the receiver may have, and has forgotten the ids of
-	Retries   uint64 `json:"retries"`        // records in calls that were not the first for them, or failed
-	Hours     int    `json:"hours_waiting"`  // changed, and not yet made records of
-	Oldest    string `json:"oldest,omitempty"`
-	LagS      int64  `json:"lag_s"` // age of the oldest record that is pending, in seconds
-	Carried   int    `json:"carried,omitempty"`
-	Down      string `json:"down,omitempty"` // why no call is made at present
+	Receiver  string  `json:"receiver"`
+	From      string  `json:"from,omitempty"` // RFC 3339: hours before it are not sent
+	Made      uint64  `json:"made"`           // records
+	Zero      uint64  `json:"zero"`           // of them those that needed no call, because their value is 0
+	Pending   uint64  `json:"pending"`        // in the outbox, those under way among them
+	Delivered uint64  `json:"delivered"`      // by calls
+	Dead      int64   `json:"dead"`           // refused for good, until someone says otherwise
+	Uncertain int64   `json:"uncertain"`      // that the receiver may have, and has forgotten the ids of
+	Retries   uint64  `json:"retries"`        // records in calls that were not the first for them, or failed
+	Hours     int     `json:"hours_waiting"`  // changed, and not yet made records of
+	Oldest    string  `json:"oldest,omitempty"`
+	LagS      int64   `json:"lag_s"`             // age of the oldest record that is pending, in seconds
+	Carried   int     `json:"carried,omitempty"` // customers' meters of which something is below the receiver's smallest unit
+	Carry     []Carry `json:"carry,omitempty"`   // that, by meter
+	Down      string  `json:"down,omitempty"`    // why no call is made at present
 }
 
-// StatusNow is where each receiver stands. What costs a look at every record, the oldest and what is carried, is there only when whole is set.
+// Carry is what is carried of a meter of all customers.
+type Carry struct {
+	Meter  string `json:"meter"`  // the receiver's
+	Value  string `json:"value"`  // quantity, cost or price
+	Amount string `json:"amount"` // decimal text, of the ledger's unit or the currency
+}
+
+// StatusNow is where each receiver stands. What costs a look into the store, the oldest and what is carried, is there only when whole is set.
 func (f *Feed) StatusNow(whole bool) (all []Status, err error) {
 	for _, r := range f.receivers {
 		st := r.status()
@@ -61,26 +73,86 @@ func (r *receiver) status() Status {
 
 func (r *receiver) lookThrough(st *Status) error {
 	return r.feed.o.Books.View(func(v ledger.View) error {
-		var oldest time.Time
-		if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
-			var record Record
-			if err := readJSON(key, value, &record); err != nil {
-				return err
-			}
-			if at := parseTime(record.CreatedAt); oldest.IsZero() || at.Before(oldest) {
-				oldest = at
-			}
-			return nil
-		}); err != nil {
+		oldest, err := r.oldest(v)
+		if err != nil {
 			return err
 		}
+		st.LagS = 0
 		if !oldest.IsZero() {
 			st.Oldest = formatTime(oldest)
 			st.LagS = int64(max(0, r.feed.o.Clock().Sub(oldest)) / time.Second)
 		}
-		return scanPrefix(v, receiverKey(keyCarry, r.number), func([]byte, []byte) error {
-			st.Carried++
-			return nil
-		})
+		return r.carries(v, st)
 	})
+}
+
+// carries adds up what is carried, by meter.
+func (r *receiver) carries(v ledger.View, st *Status) error {
+	sums := map[carry]*big.Int{}
+	if err := scanPrefix(v, receiverKey(keyCarry, r.number), func(key, value []byte) error {
+		st.Carried++
+		var c carry
+		if err := readJSON(key, value, &c); err != nil {
+			return err
+		}
+		n, err := c.amount((&Meter{Value: c.Value}).scale())
+		if err != nil {
+			return err
+		}
+		of := carry{Meter: c.Meter, Value: c.Value}
+		if sums[of] == nil {
+			sums[of] = new(big.Int)
+		}
+		sums[of].Add(sums[of], n)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for of, sum := range sums {
+		st.Carry = append(st.Carry, Carry{Meter: of.Meter, Value: of.Value, Amount: decimalText(sum, (&Meter{Value: of.Value}).scale())})
+	}
+	slices.SortFunc(st.Carry, func(a, b Carry) int { return cmp.Or(cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Value, b.Value)) })
+	return nil
+}
+
+// oldest is when the oldest record in the outbox was made, the zero time when it is empty. It looks at the first of each lane only: numbers rise.
+func (r *receiver) oldest(v ledger.View) (at time.Time, err error) {
+	low, high := receiverKey(keyOutbox, r.number), after(receiverKey(keyOutbox, r.number))
+	first := place{number: math.MaxUint64}
+	for low != nil {
+		var next []byte
+		if err := v.Scan(low, high, func(key, _ []byte) error {
+			p := placeOf(key)
+			if p.number < first.number {
+				first = p
+			}
+			next = after(binaryLane(r.number, p.lane))
+			return ledger.ErrStop
+		}); err != nil {
+			return at, err
+		}
+		low = next
+	}
+	var record Record
+	if found, err := getJSON(v, first.key(keyOutbox, r.number), &record); err != nil || !found {
+		return at, err
+	}
+	return parseTime(record.CreatedAt), nil
+}
+
+// noteOldest looks how long the outbox has waited, for those who ask for it without a look of their own.
+func (r *receiver) noteOldest() error {
+	var oldest time.Time
+	if r.status().Pending > 0 {
+		if err := r.feed.o.Books.View(func(v ledger.View) (err error) {
+			oldest, err = r.oldest(v)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	r.sender.mu.Lock()
+	defer r.sender.mu.Unlock()
+	r.sender.oldest = oldest
+	return nil
 }

@@ -29,7 +29,8 @@ type common struct {
 	writer    string
 	json      bool
 	out       io.Writer
-	client    *control.Client
+	client    source
+	running   bool
 	failed    error // of what was printed
 }
 
@@ -37,9 +38,10 @@ type common struct {
 func NewCommand() *cobra.Command {
 	c := &common{}
 	cmd := &cobra.Command{
-		Use:           "feed",
-		Short:         "Ask and tell the billing feed of a running collector",
-		Long:          "Ask and tell the billing feed of the usage exporter of a collector that runs on this machine, as the same user.",
+		Use:   "feed",
+		Short: "Ask and tell the billing feed",
+		Long: "Ask and tell the billing feed of the usage exporter of a collector that runs on this machine, as the same user. " +
+			"While none runs, its books in the ledger's directory answer; nothing is sent then, and no receiver is asked.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -58,15 +60,14 @@ func NewCommand() *cobra.Command {
 			if err := c.dial(); err != nil {
 				return err
 			}
-			defer c.client.Close()
-			return errors.Join(run(cmd, args), c.failed)
+			return errors.Join(run(cmd, args), c.failed, c.client.Close())
 		}
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see --help", err) })
 	return cmd
 }
 
-// dial finds the collector.
+// dial finds the collector, or the books.
 func (c *common) dial() error {
 	states, err := filepath.Glob(filepath.Join(c.directory, "state", "writer=*"))
 	if err != nil {
@@ -87,15 +88,22 @@ func (c *common) dial() error {
 		if err != nil {
 			return err
 		}
-		if running = append(running, strings.TrimPrefix(filepath.Base(state), "writer=")); len(running) == 1 {
+		if running = append(running, writerOf(state)); len(running) == 1 {
 			c.client = client
 		}
 	}
-	switch len(running) {
-	case 0:
-		return fmt.Errorf("%w, %s: start it with `feed` in the usage exporter's configuration, and ask again", control.ErrNobody, c.directory)
-	case 1:
+	switch {
+	case len(running) == 1:
+		c.running = true
 		return nil
+	case len(running) == 0 && len(states) == 1:
+		c.client, err = openOffline(c.directory, writerOf(states[0]))
+		return err
+	}
+	if len(running) == 0 {
+		for _, state := range states {
+			running = append(running, writerOf(state))
+		}
 	}
 	return fmt.Errorf("%s has the feeds of several writers: name one with --writer: %s", c.directory, strings.Join(running, ", "))
 }

@@ -40,6 +40,9 @@ func newStatusCommand(c *common) *cobra.Command {
 				return err
 			}
 			for _, s := range all {
+				for _, carried := range s.Carry {
+					c.printf("%s carries %s %s of %s, below its smallest unit\n", s.Receiver, carried.Amount, carried.Value, carried.Meter)
+				}
 				if s.Down != "" {
 					c.printf("%s takes nothing at present: %s\n", s.Receiver, s.Down)
 				}
@@ -81,6 +84,9 @@ func newLettersCommand(c *common) *cobra.Command {
 				return err
 			}
 			c.printf("%d records\n", n)
+			if sel.Limit > 0 && n == sel.Limit {
+				c.printf("there may be more: see --limit\n")
+			}
 			return nil
 		},
 	}
@@ -102,6 +108,9 @@ func newRetryCommand(c *common) *cobra.Command {
 				return fmt.Errorf("say which: --id, --reason, or --all")
 			}
 			n, err := c.client.Retry(sel, delivered)
+			if err == nil && n == 0 && sel.ID != "" {
+				err = fmt.Errorf("no record that was set aside has the id %q: see feed dead-letters", sel.ID)
+			}
 			if err != nil {
 				return err
 			}
@@ -154,6 +163,9 @@ func newReconcileCommand(c *common) *cobra.Command {
 			}
 			if !c.json {
 				c.printf("%d customers' meters and hours compared, %d differ\n", n, different)
+				if !c.running && q.Ask {
+					c.printf("the receiver was not asked: no collector runs\n")
+				}
 			}
 			if different > 0 {
 				return ErrDifferences
@@ -175,7 +187,11 @@ func (c *common) comparison(d *feed.Comparison) error {
 		return c.line(d)
 	}
 	word := "equal"
-	if !d.Equal {
+	switch {
+	case d.Equal:
+	case d.Waiting:
+		word = "DIFFERS, and waits to be sent"
+	default:
 		word = "DIFFERS"
 	}
 	has := ""

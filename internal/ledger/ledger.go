@@ -82,7 +82,12 @@ func (l *Ledger) open() (err error) {
 
 // Close waits for every Append that has begun, makes parts of what was acknowledged, and gives the directory up. What it
 // could not make parts of stays in the store, and the next Open makes them.
-func (l *Ledger) Close() error {
+func (l *Ledger) Close() error { return l.end(true) }
+
+// Leave is Close that makes no parts: for those who only look, and don't know how the directory's owner groups rollups.
+func (l *Ledger) Leave() error { return l.end(false) }
+
+func (l *Ledger) end(parts bool) (err error) {
 	l.mu.Lock()
 	if l.isOver {
 		l.mu.Unlock()
@@ -94,7 +99,9 @@ func (l *Ledger) Close() error {
 	l.closed.Wait()
 	close(l.queue)
 	l.work.Wait()
-	err := l.Flush(context.Background())
+	if parts {
+		err = l.Flush(context.Background())
+	}
 	if errors.Is(err, ErrBroken) {
 		l.o.Logger.Warn("the ledger closes with a failed store; what was acknowledged is kept, its parts are made at the next start", zap.Error(err))
 		err = nil

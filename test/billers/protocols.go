@@ -20,6 +20,13 @@ func strict(body []byte, into any) error {
 	return d.Decode(into)
 }
 
+func strictNumbers(body []byte, into any) error {
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	d.UseNumber()
+	return d.Decode(into)
+}
+
 func (s *Server) is(w http.ResponseWriter, r *http.Request, path, contentType, header, value string) bool {
 	switch {
 	case r.Method != http.MethodPost || r.URL.Path != path:
@@ -149,14 +156,14 @@ func orb(s *Server, w http.ResponseWriter, r *http.Request, body []byte, l lie) 
 	}
 	var batch struct {
 		Events []struct {
-			Name       string            `json:"event_name"`
-			Customer   string            `json:"external_customer_id"`
-			At         time.Time         `json:"timestamp"`
-			ID         string            `json:"idempotency_key"`
-			Properties map[string]string `json:"properties"`
+			Name       string         `json:"event_name"`
+			Customer   string         `json:"external_customer_id"`
+			At         time.Time      `json:"timestamp"`
+			ID         string         `json:"idempotency_key"`
+			Properties map[string]any `json:"properties"`
 		} `json:"events"`
 	}
-	if err := strict(body, &batch); err != nil || len(batch.Events) == 0 || len(batch.Events) > 500 {
+	if err := strictNumbers(body, &batch); err != nil || len(batch.Events) == 0 || len(batch.Events) > 500 {
 		s.wrong(w, "orb takes 1 to 500 events: %v", err)
 		return
 	}
@@ -167,7 +174,12 @@ func orb(s *Server, w http.ResponseWriter, r *http.Request, body []byte, l lie) 
 			failed = append(failed, map[string]any{"idempotency_key": e.ID, "validation_errors": []string{"customer not found"}})
 			continue
 		}
-		entries = append(entries, Entry{e.ID, e.Customer, e.Name, e.Properties["value"], e.At})
+		value, number := e.Properties["value"].(json.Number) // Orb adds up numbers, not texts
+		if !number {
+			s.wrong(w, "the value is no number: %v", e.Properties["value"])
+			return
+		}
+		entries = append(entries, Entry{e.ID, e.Customer, e.Name, value.String(), e.At})
 	}
 	if len(failed) > 0 && l == half { // refused for some, and nothing stored
 		s.say(w, http.StatusBadRequest, map[string]any{"status": 400, "validation_failed": failed})

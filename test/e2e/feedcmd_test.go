@@ -73,12 +73,19 @@ func TestWhatABillerRefusesIsSetAsideSeenAndSentAgain(t *testing.T) {
 	}
 	mustWrite("acme,cus_acme\nodd,cus_odd\nnobody,cus_nobody\n")
 	c.wantFeed("1 records are sent again", "retry", "--reason", "unmapped_customer")
-	// The other was refused under the name that it had: it keeps it, because a record never changes once it was sent.
 	eventually(t, 30*time.Second, "nobody's record is delivered", func() bool {
 		out, _ := c.feedCommand("status", "--json")
 		return strings.Contains(out, `"dead":1`) && strings.Contains(out, `"pending":0`)
 	})
-	c.wantFeed("1 records are noted as delivered", "retry", "--reason", "resource_missing", "--as-delivered")
+	if out, code := c.feedCommand("retry", "--id", "ubx_unknown"); code == 0 || !strings.Contains(out, "no record that was set aside has the id") {
+		t.Fatalf("%d %s", code, out)
+	}
+	// The other was refused, so nobody has it: it goes again under the name that its customer has by now.
+	c.wantFeed("1 records are sent again", "retry", "--reason", "resource_missing")
+	eventually(t, 30*time.Second, "odd's record is delivered", func() bool {
+		out, _ := c.feedCommand("status", "--json")
+		return strings.Contains(out, `"dead":0`) && strings.Contains(out, `"pending":0`)
+	})
 
 	// Stripe finds out later that the first one is wrong, and says so twice.
 	var first struct{ ID string }
@@ -162,7 +169,7 @@ func TestAReceiverThatComesLaterRepeatsNothingUntilItIsTold(t *testing.T) {
 		return db.one("SELECT CAST(sum(quantity) AS BIGINT) FROM "+db.from("rollups")) == "120"
 	})
 	c.stop()
-	if out, code := c.feedCommand("status"); code == 0 || !strings.Contains(out, "no collector with a billing feed runs") {
+	if out, code := c.feedCommand("status"); code == 0 || !strings.Contains(out, "no billing feed has run on this ledger") {
 		t.Fatalf("%d %s", code, out)
 	}
 	text, err := os.ReadFile(c.config)
@@ -191,4 +198,18 @@ func TestAReceiverThatComesLaterRepeatsNothingUntilItIsTold(t *testing.T) {
 	c.use("c", "acme", 1, hour.Add(-3*time.Hour))
 	eventually(t, 30*time.Second, "late usage is sent", func() bool { return sum() == "121" })
 	c.wantFeed(" 0 differ", "reconcile", "--receiver", "file")
+
+	// The same is said while the collector is down, and what it is told then is done when it is up.
+	running := c.wantFeed(`"receiver":"file"`, "status", "--json")
+	c.stop()
+	if stopped := c.wantFeed(`"receiver":"file"`, "status", "--json"); stopped != running {
+		t.Fatalf("while it runs:\n%safter:\n%s", running, stopped)
+	}
+	c.wantFeed(" 0 differ", "reconcile", "--receiver", "file")
+	c.wantFeed("0 records", "dead-letters")
+	c.wantFeed("0 records", "preview", "--receiver", "file")
+	c.start()
+	if out, code := c.feedCommand("status", "--json"); code != 0 || out != running {
+		t.Fatalf("while it runs again, %d:\n%s", code, out)
+	}
 }

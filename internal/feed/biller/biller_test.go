@@ -162,7 +162,7 @@ func TestAnswersSayWhatBecameOfRecords(t *testing.T) {
 		{200, "", "", 2, feed.Outcome{Fate: feed.Delivered}},
 		{401, "", "", 1, feed.Outcome{Fate: feed.NotTaken, All: true}},
 		{404, "", "", 1, feed.Outcome{Fate: feed.NotTaken, All: true}},
-		{410, "", "", 1, feed.Outcome{Fate: feed.NotTaken, All: true}},
+		{410, "", "", 1, feed.Outcome{Fate: feed.NotTaken, All: true, Wait: time.Hour}},
 		{409, "", "", 1, feed.Outcome{Fate: feed.NotTaken}},
 		{429, "7", "", 1, feed.Outcome{Fate: feed.NotTaken, All: true, Wait: 7 * time.Second}},
 		{429, testNow.Add(time.Minute).Format(http.TimeFormat), "", 1, feed.Outcome{Fate: feed.NotTaken, All: true, Wait: time.Minute}},

@@ -22,9 +22,15 @@ import (
 const (
 	maxAnswer  = 1 << 20 // bytes of an answer that are read
 	maxExcerpt = 300     // of an answer, in an error
+
+	redacted = "[REDACTED]"
+
+	// goneWait is how long an endpoint that answers 410 is left alone: by Standard Webhooks it wants no calls any more.
+	goneWait = time.Hour
 )
 
-// Client is how a biller is reached. The HTTP client comes from the configuration.
+// Client is how a biller is reached. The HTTP client comes from the configuration and must not follow redirections: a POST that becomes a GET is answered, and
+// brings nothing.
 type Client struct {
 	HTTP     *http.Client
 	Endpoint string   // without a slash at its end
@@ -98,9 +104,11 @@ func (c *Client) judged(n int, a answer) []feed.Outcome {
 	case a.status >= 200 && a.status < 300:
 		return feed.Fates(n, feed.Outcome{Fate: feed.Delivered})
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.status == http.StatusPaymentRequired,
-		a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusGone,
+		a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed,
 		a.status >= 300 && a.status < 400:
 		o.Fate, o.All = feed.NotTaken, true // the address or the key is wrong, not a record
+	case a.status == http.StatusGone:
+		o.Fate, o.All, o.Wait = feed.NotTaken, true, max(goneWait, c.retryAfter(a))
 	case a.status == http.StatusTooManyRequests:
 		o.Fate, o.All, o.Wait = feed.NotTaken, true, c.retryAfter(a)
 	case a.status == http.StatusConflict, a.status == http.StatusTooEarly, a.status == http.StatusLocked:
@@ -117,13 +125,22 @@ func (c *Client) judged(n int, a answer) []feed.Outcome {
 
 // refusal is an answer as an error.
 func (c *Client) refusal(a answer) error {
-	return errors.New(c.redact(fmt.Sprintf("answer %d: %s", a.status, excerpt(a.body))))
+	return fmt.Errorf("answer %d: %s", a.status, c.excerpt(a.body))
+}
+
+// excerpt is the beginning of an answer, without secrets.
+func (c *Client) excerpt(text []byte) string {
+	s := c.redact(strings.ToValidUTF8(string(text), "?")) // before it is cut: half a secret is one, too
+	if len(s) > maxExcerpt {
+		s = strings.ToValidUTF8(s[:maxExcerpt], "") + "…"
+	}
+	return s
 }
 
 func (c *Client) redact(text string) string {
 	for _, secret := range c.Secrets {
 		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "[REDACTED]")
+			text = strings.ReplaceAll(text, secret, redacted)
 		}
 	}
 	return text

@@ -30,7 +30,7 @@ type Protocol struct {
 	path   string
 	header func(key string) http.Header
 	encode func(records []*feed.Record, value string) any
-	answer func(records []*feed.Record, a answer) []feed.Outcome // nil: the status says all
+	answer func(c *Client, records []*feed.Record, a answer) []feed.Outcome // nil: the status says all
 }
 
 // shortMemory is how long ids are taken to be remembered by those who don't say.
@@ -57,7 +57,7 @@ func (e *Events) Send(ctx context.Context, records []*feed.Record) []feed.Outcom
 		return e.lost(len(records), err)
 	}
 	if e.Protocol.answer != nil {
-		if outcomes := e.Protocol.answer(records, a); outcomes != nil {
+		if outcomes := e.Protocol.answer(&e.Client, records, a); outcomes != nil {
 			return outcomes
 		}
 	}
@@ -137,7 +137,7 @@ func unixText(t time.Time) string {
 }
 
 // lagoAnswer reads which events of a batch are wrong. One that is there already is delivered; those that nothing is said of were not taken.
-func lagoAnswer(records []*feed.Record, a answer) []feed.Outcome {
+func lagoAnswer(c *Client, records []*feed.Record, a answer) []feed.Outcome {
 	if a.status != http.StatusUnprocessableEntity {
 		return nil
 	}
@@ -161,7 +161,7 @@ func lagoAnswer(records []*feed.Record, a answer) []feed.Outcome {
 			continue
 		}
 		named = true
-		outcomes[i] = lagoOutcome(detail)
+		outcomes[i] = lagoOutcome(c, detail)
 	}
 	if !named {
 		return nil
@@ -169,7 +169,7 @@ func lagoAnswer(records []*feed.Record, a answer) []feed.Outcome {
 	return outcomes
 }
 
-func lagoOutcome(detail []byte) feed.Outcome {
+func lagoOutcome(c *Client, detail []byte) feed.Outcome {
 	var fields map[string][]string
 	if json.Unmarshal(detail, &fields) == nil && len(fields) == 1 && len(fields["transaction_id"]) == 1 && fields["transaction_id"][0] == "value_already_exist" {
 		return feed.Outcome{Fate: feed.Delivered}
@@ -177,7 +177,7 @@ func lagoOutcome(detail []byte) feed.Outcome {
 	if bytes := string(detail); strings.Contains(bytes, `"transaction_id":["value_already_exist"]`) && len(fields) == 0 {
 		return feed.Outcome{Fate: feed.Delivered}
 	}
-	return feed.Outcome{Fate: feed.Refused, Reason: lagoReason(fields), Err: errors.New(excerpt(detail))}
+	return feed.Outcome{Fate: feed.Refused, Reason: lagoReason(fields), Err: errors.New(c.excerpt(detail))}
 }
 
 // lagoReason is the first thing that is wrong, field and word.
@@ -195,22 +195,27 @@ var Orb = Protocol{
 	Endpoint: "https://api.withorb.com", Batch: 500, Window: shortMemory, path: "/v1/ingest", header: authorized,
 	encode: func(records []*feed.Record, value string) any {
 		type event struct {
-			EventName      string            `json:"event_name"`
-			Customer       string            `json:"external_customer_id"`
-			Timestamp      string            `json:"timestamp"`
-			IdempotencyKey string            `json:"idempotency_key"`
-			Properties     map[string]string `json:"properties"`
+			EventName      string         `json:"event_name"`
+			Customer       string         `json:"external_customer_id"`
+			Timestamp      string         `json:"timestamp"`
+			IdempotencyKey string         `json:"idempotency_key"`
+			Properties     map[string]any `json:"properties"`
 		}
 		events := make([]event, len(records))
 		for i, r := range records {
-			events[i] = event{r.Meter, r.ExternalCustomer, r.Timestamp, r.ID, properties(r, value)}
+			of := make(map[string]any, len(r.Dimensions)+1)
+			for name, text := range properties(r, value) {
+				of[name] = text
+			}
+			of[value] = json.Number(r.Value) // its sums are of numbers
+			events[i] = event{r.Meter, r.ExternalCustomer, r.Timestamp, r.ID, of}
 		}
 		return map[string]any{"events": events}
 	},
 	answer: orbAnswer,
 }
 
-func orbAnswer(records []*feed.Record, a answer) []feed.Outcome {
+func orbAnswer(c *Client, records []*feed.Record, a answer) []feed.Outcome {
 	var said struct {
 		Failed []struct {
 			Key    string   `json:"idempotency_key"`
@@ -228,7 +233,7 @@ func orbAnswer(records []*feed.Record, a answer) []feed.Outcome {
 	for _, f := range said.Failed {
 		for i, r := range records {
 			if r.ID == f.Key {
-				outcomes[i] = feed.Outcome{Fate: feed.Refused, Reason: "validation_failed", Err: errors.New(strings.Join(f.Errors, "; "))}
+				outcomes[i] = feed.Outcome{Fate: feed.Refused, Reason: "validation_failed", Err: errors.New(c.excerpt([]byte(strings.Join(f.Errors, "; "))))}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package biller
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,10 +113,13 @@ type stripeError struct {
 // stripeJudged reads an answer. An id that is there already is delivered.
 func (s *Stripe) stripeJudged(n int, a answer) []feed.Outcome {
 	outcomes := s.judged(n, a)
+	said := readStripeError(a)
+	if a.status == http.StatusNotFound && n == 1 && said.Error.Code == "resource_missing" { // the customer, not the address
+		outcomes[0].Fate, outcomes[0].All = feed.Refused, false
+	}
 	if outcomes[0].Fate != feed.Refused {
 		return outcomes
 	}
-	said := readStripeError(a)
 	if said.Error.Code == "duplicate_meter_event" || strings.Contains(said.Error.Message, "already exists with identifier") {
 		return feed.Fates(n, feed.Outcome{Fate: feed.Delivered})
 	}
@@ -164,6 +168,7 @@ func (s *Stripe) sendStream(ctx context.Context, records []*feed.Record) []feed.
 		if err != nil {
 			return s.lost(len(records), err)
 		}
+		a.body = bytes.ReplaceAll(a.body, []byte(token), []byte(redacted))
 		switch {
 		case !sessionExpired(a):
 			return s.stripeJudged(len(records), a)

@@ -120,6 +120,12 @@ func Dial(state string) (*Client, error) {
 	return &Client{c}, err
 }
 
+// Close ends what the client holds.
+func (c *Client) Close() error {
+	c.Client.Close()
+	return nil
+}
+
 // ask sends a request and reads its answer, value after value.
 func ask[T any](ctx context.Context, c *Client, method, path string, body any, each func(*T) error) error {
 	text, err := json.Marshal(body)

@@ -103,7 +103,7 @@ func TestAClientGetsWhatTheFeedAnswers(t *testing.T) {
 		if err := c.Replay("r", 1); err == nil || err.Error() != f.err.Error() {
 			t.Fatal(err)
 		}
-		c.Close()
+		_ = c.Close()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestASocketThatAKilledProcessLeftIsNobodys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Close()
+	_ = c.Close()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
