@@ -271,6 +271,9 @@ func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalo
 		e := &catalog.Entry{Prices: map[string]catalog.Terms{}}
 		for f, list := range byMeter {
 			slices.SortFunc(list, func(a, b litellmPrice) int { return a.above - b.above })
+			if variant == "flex" || variant == "priority" {
+				list = withThresholds(list, prices[""][f])
+			}
 			if list[0].above != 0 {
 				// Below the threshold the variant has the price of the plain one.
 				base := prices[""][f]
@@ -303,6 +306,19 @@ func (r *Result) litellmEntries(key string, m map[string]any) map[string]*catalo
 	}
 	r.litellmSearches(m, entries)
 	return entries
+}
+
+// withThresholds are the prices of a service tier with those of the plain prices that hold above a length of the context which the tier doesn't name: there the
+// highest threshold counts, whosever it is, and at one threshold the tier's own price.
+func withThresholds(list, plain []litellmPrice) []litellmPrice {
+	list = slices.Clone(list)
+	for _, p := range plain {
+		if p.above > 0 && !slices.ContainsFunc(list, func(own litellmPrice) bool { return own.above == p.above }) {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b litellmPrice) int { return a.above - b.above })
+	return list
 }
 
 // litellmSearches carries prices of a web search by the size of its context, which is a dimension.
