@@ -22,7 +22,7 @@ type finder struct {
 func (f *finder) begin(c *Catalog, e *usage.Event) {
 	f.c, f.event = c, e
 	model, provider := strings.ToLower(e.Model), strings.ToLower(e.Provider)
-	provider = c.names.servedBy(c.names.provider(provider, model), model)
+	provider, short := c.names.resolve(provider, model)
 	f.values = [fieldCount]string{
 		fCustomer: e.Customer, fProvider: provider, fOperation: e.Operation, fFeature: e.Feature, fAgent: e.Agent, fStep: e.Step,
 		fService: e.Service, fUser: e.UserID,
@@ -37,6 +37,9 @@ func (f *finder) begin(c *Catalog, e *usage.Event) {
 		}
 	}
 	f.names = c.names.candidates(f.names[:0], provider, model)
+	if short != model {
+		f.names = c.names.candidates(f.names, provider, short)
+	}
 	f.globs = f.globs[:0]
 	if len(c.patterns.texts) > 0 && model != "" {
 		c.patterns.each(model, func(i int) { f.globs = append(f.globs, candidate{byPattern, c.patterns.texts[i]}) })

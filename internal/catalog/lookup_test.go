@@ -223,3 +223,38 @@ func TestPatternsMatchAsTheySay(t *testing.T) {
 		require.Equal(t, x.want, matches(x.pattern, x.name), x)
 	}
 }
+
+func TestNamesWithTheirProvidersBeforeThemAreThatProvidersAlone(t *testing.T) {
+	c, err := Parse("catalog.yaml", []byte(`
+catalog: 1
+rates:
+  - {id: own, book: cost, match: {meter: llm_tokens_in, model: openai/my-own}, price: 1}
+  - {id: path, book: cost, match: {meter: llm_tokens_in, provider: hub, model: accounts/me/models/x}, price: 1}
+  - {id: hub-x, book: cost, match: {meter: llm_tokens_in, provider: hub, model: x}, price: 1}
+  - {id: hub-oss, book: cost, match: {meter: llm_tokens_in, provider: hub, model: openai/gpt-4o}, price: 1}
+`))
+	require.NoError(t, err)
+	for _, x := range []struct{ provider, model, want string }{
+		{"openai", "openai/gpt-4o-mini", "openai/gpt-4o-mini/llm_tokens_in"},
+		{"", "openai/gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini/llm_tokens_in"},
+		{"azure", "azure/gpt-4o-mini", "openai/gpt-4o-mini/llm_tokens_in"},
+		{"", "azure/gpt-4o-mini", "openai/gpt-4o-mini/llm_tokens_in"},
+		{"", "anthropic/claude-opus-4-5-20251101", "anthropic/claude-opus-4-5/llm_tokens_in"},
+		{"gcp.gemini", "models/gemini-2.5-flash-lite", "gcp.gemini/gemini-2.5-flash-lite/llm_tokens_in"},
+		{"vertex_ai", "projects/p/locations/l/publishers/google/models/gemini-2.5-flash-lite", "gcp.gemini/gemini-2.5-flash-lite/llm_tokens_in"},
+		{"hub", "openai/gpt-4o-mini", "none: rate"}, // another provider's price is not the hub's
+		{"hub", "openai/gpt-4o", "hub-oss"},
+		{"anthropic", "openai/gpt-4o-mini", "none: rate"},
+		{"", "nobody/gpt-4o-mini", "none: rate"},
+		{"openai", "openai/my-own", "own"},
+		{"", "openai/my-own", "own"},
+		{"hub", "accounts/me/models/x", "path"},
+		{"hub", "accounts/you/models/x", "hub-x"},
+		{"", "hub/x", "hub-x"},
+		{"hub", "mymodels/x", "none: rate"},
+		{"openai", "openai/", "none: rate"},
+	} {
+		e := usage.Event{ID: "e", Customer: "acme", Provider: x.provider, Model: x.model, Timestamp: at("2026-11-01T00:00:00Z"), Lines: []usage.Line{line("llm_tokens_in", "1")}}
+		require.Equal(t, x.want, priced(c, &e), "%s %s", x.provider, x.model)
+	}
+}

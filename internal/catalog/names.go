@@ -70,6 +70,36 @@ func (n *names) provider(provider, model string) string {
 	return provider
 }
 
+// resolve is the provider whose rates count for an event's model, and the model's name without the provider's that routers and SDKs write before it: the
+// provider's own as in openai/gpt-4o, or a path of resources that ends in models/.
+func (n *names) resolve(provider, model string) (name, short string) {
+	name, short = n.provider(provider, model), model
+	if strings.IndexByte(model, '/') >= 0 && !n.knows(name, model) && !n.knows("", model) {
+		name, short = n.withoutPrefix(name, model)
+	}
+	return n.servedBy(name, short), short
+}
+
+func (n *names) withoutPrefix(provider, model string) (name, short string) {
+	if i := strings.LastIndex(model, "models/"); i == 0 || i > 0 && model[i-1] == '/' {
+		return provider, model[i+len("models/"):]
+	}
+	prefix, rest, _ := strings.Cut(model, "/")
+	owner, known := n.providers[prefix]
+	if !known {
+		if owner = prefix; n.models[prefix] == nil {
+			return provider, model
+		}
+	}
+	switch provider {
+	case "":
+		return owner, rest
+	case owner:
+		return provider, rest
+	}
+	return provider, model
+}
+
 // servedBy is the provider whose rates count for a model: the event's, or the first fallback that knows the model.
 func (n *names) servedBy(provider, model string) string {
 	fallbacks := n.fallback[provider]
