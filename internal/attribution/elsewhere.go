@@ -154,36 +154,10 @@ func (e *elsewhere) about(own []telling) {
 			}
 			return found
 		}
-		if all, ok := Component(&n.Note, find); ok {
+		if all, ok := component(&n.Note, maxComponent, find); ok {
 			e.settle(e.tellings(all, own, done))
-		} else {
-			e.settle(e.nearest(n, own, find))
 		}
 	}
-}
-
-// nearest is a note and the one that fits it best, if it also fits that one best.
-func (e *elsewhere) nearest(n *telling, own []telling, find func(from, to usage.Micros) []Note) []telling {
-	fits := func(t *telling) (best telling, ok bool) {
-		found := find(t.Start, t.End)
-		if len(found) > maxComponent {
-			return best, false
-		}
-		all := e.tellings(found, own, map[int]bool{})
-		slices.SortFunc(all, func(a, b telling) int { return a.Compare(&b.Note) })
-		for i := range all {
-			if e.oneCall(t, &all[i]) && (!ok || distance(t, &all[i]) < distance(t, &best)) {
-				best, ok = all[i], true
-			}
-		}
-		return best, ok
-	}
-	if other, ok := fits(n); ok {
-		if back, ok := fits(&other); ok && back.Place == n.Place {
-			return []telling{*n, other}
-		}
-	}
-	return nil
 }
 
 func (e *elsewhere) tellings(notes []Note, own []telling, done map[int]bool) (all []telling) {

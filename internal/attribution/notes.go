@@ -81,16 +81,16 @@ func (n *Note) Digest() uint64 {
 	return xxh3.Hash(append(binary.AppendVarint(nil, int64(n.Start)), n.Value...))
 }
 
-// maxComponent is how many notes may be of calls at one time; of more, only those that are each other's nearest are one call.
+// maxComponent is how many notes may be of calls at one time; of more, nobody can tell which are one, and none is.
 const maxComponent = 64
 
-// Component is the notes of calls that must be looked at together with one: what overlaps with it in time, with that again, and so on. find gives those in a
-// time. ok is false when there are too many.
-func Component(n *Note, find func(from, to usage.Micros) []Note) (found []Note, ok bool) {
+// component is the notes of calls that must be looked at together with one: what overlaps with it in time, with that again, and so on. find gives those in a
+// time. ok is false when there are more than limit.
+func component(n *Note, limit int, find func(from, to usage.Micros) []Note) (found []Note, ok bool) {
 	from, to := n.Start, n.End
 	for {
 		found = find(from, to)
-		if len(found) > maxComponent {
+		if len(found) > limit {
 			return nil, false
 		}
 		wider := false
@@ -105,17 +105,32 @@ func Component(n *Note, find func(from, to usage.Micros) []Note) (found []Note, 
 	}
 }
 
-// Affected is the notes whose traces may be decided otherwise when one changes.
+// Affected is the notes whose traces may be decided otherwise when one comes or goes: none when they were, and are, too many to tell.
 func Affected(n *Note, find func(from, to usage.Micros) []Note) []Note {
-	found, ok := Component(n, find)
-	if ok {
-		return found
-	}
-	found = find(n.Start, n.End)
-	for _, m := range found[:min(len(found), maxComponent)] {
-		found = append(found, find(m.Start, m.End)...)
-	}
+	found, _ := component(n, 2*maxComponent+1, find) // it may join two
 	return found
+}
+
+// News says whether the values of a conversation are others with a note than without it, where all else that is said of it is others.
+func News(n *Note, others [][]byte, ok bool) bool {
+	switch {
+	case !ok:
+		return false
+	case len(others) >= MaxClaims-1:
+		return true
+	}
+	var before []claim
+	for _, b := range others {
+		before = append(before, decodeClaims(b)...)
+	}
+	mine := decodeClaims(n.Value)
+	after := append(slices.Clone(before), mine...)
+	for _, c := range mine {
+		if one(before, c.dimension) != one(after, c.dimension) {
+			return true
+		}
+	}
+	return false
 }
 
 // claim is what a trace says of a conversation.

@@ -198,8 +198,9 @@ func remember(notes []attribution.Note) []noteRef {
 	return refs
 }
 
-// post replaces a trace's notes, and adds to Wake the traces whose decision that may change. Notes are in their order, before and after.
-func post(b *pebble.Batch, t *Settlement) error {
+// post replaces a trace's notes, and adds to Wake the traces whose decision that may change. Notes are in their order, before and after. news is the
+// conversations of which traces of the same round say something new.
+func post(b *pebble.Batch, t *Settlement, news map[attribution.Topic]bool) error {
 	before, now := t.Known.last.notes, remember(t.Notes)
 	for i, k := 0, 0; i < len(before) || k < len(now); {
 		order := -1
@@ -211,14 +212,14 @@ func post(b *pebble.Batch, t *Settlement) error {
 		var err error
 		switch {
 		case order < 0:
-			err = t.take(b, &before[i].Note)
+			err = t.take(b, &before[i].Note, news)
 			i++
 		case order > 0:
-			err = t.put(b, &t.Notes[k])
+			err = t.put(b, &t.Notes[k], news)
 			k++
 		default:
 			if before[i].digest != now[k].digest {
-				err = errors.Join(t.take(b, &before[i].Note), t.put(b, &t.Notes[k]))
+				err = errors.Join(t.take(b, &before[i].Note, news), t.put(b, &t.Notes[k], news))
 			}
 			i, k = i+1, k+1
 		}
@@ -229,17 +230,27 @@ func post(b *pebble.Batch, t *Settlement) error {
 	return nil
 }
 
-func (t *Settlement) take(b *pebble.Batch, n *attribution.Note) error {
-	if err := t.stir(b, n); err != nil {
+func (t *Settlement) take(b *pebble.Batch, n *attribution.Note, news map[attribution.Topic]bool) error {
+	value, err := valueOf(b, noteKey(n))
+	if err != nil || value == nil {
 		return err
+	}
+	if whole, ok := decodeNote(noteKey(n), value); ok {
+		if err := t.stir(b, &whole, news); err != nil {
+			return err
+		}
 	}
 	return b.Delete(noteKey(n), nil)
 }
 
-func (t *Settlement) put(b *pebble.Batch, n *attribution.Note) error {
+func (t *Settlement) put(b *pebble.Batch, n *attribution.Note, news map[attribution.Topic]bool) error {
+	if n.Kind == attribution.NoteConversation && news[n.Topic] {
+		t.Wake = append(t.Wake, t.Trace) // it was decided before they were told
+	}
 	value, closer, err := b.Get(topicKey(keyTopic, n.Topic))
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
+		news[n.Topic] = attribution.News(n, nil, true)
 		err = b.Set(topicKey(keyTopic, n.Topic), binary.BigEndian.AppendUint64(nil, n.Sub), nil)
 	case err == nil:
 		other := len(value) == 8 && binary.BigEndian.Uint64(value) != n.Sub
@@ -253,16 +264,16 @@ func (t *Settlement) put(b *pebble.Batch, n *attribution.Note) error {
 	if err != nil {
 		return err
 	}
-	return t.stir(b, n)
+	return t.stir(b, n, news)
 }
 
 // stir finds the traces that a note which comes or goes may concern.
-func (t *Settlement) stir(b *pebble.Batch, n *attribution.Note) error {
+func (t *Settlement) stir(b *pebble.Batch, n *attribution.Note, news map[attribution.Topic]bool) error {
 	if only, err := alone(b, n.Topic, n.Sub); only || err != nil {
 		return err
 	}
 	if n.Kind == attribution.NoteConversation {
-		return t.stirConversation(b, n)
+		return t.stirConversation(b, n, news)
 	}
 	var failed error
 	for _, m := range attribution.Affected(n, func(from, to usage.Micros) []attribution.Note {
@@ -277,20 +288,14 @@ func (t *Settlement) stir(b *pebble.Batch, n *attribution.Note) error {
 	return failed
 }
 
-// stirConversation lets all of a conversation be looked at again, unless others say the same.
-func (t *Settlement) stirConversation(b *pebble.Batch, n *attribution.Note) (err error) {
-	lower := subKey(n.Topic, n.Sub)
-	iter, err := b.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
-	if err != nil {
+// stirConversation lets all of a conversation be looked at again, if something else is known of it with the note than without.
+func (t *Settlement) stirConversation(b *pebble.Batch, n *attribution.Note, news map[attribution.Topic]bool) error {
+	others, ok, err := claims(b, n.Topic, n.Trace)
+	if err != nil || !attribution.News(n, others, ok) {
 		return err
 	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for ok := iter.First(); ok; ok = iter.Next() {
-		if m, whole := decodeNote(iter.Key(), iter.Value()); whole && m.Trace != n.Trace {
-			return nil // others say the same
-		}
-	}
-	return errors.Join(iter.Error(), b.Set(topicKey(keyStirred, n.Topic), nil, nil))
+	news[n.Topic] = true
+	return b.Set(topicKey(keyStirred, n.Topic), nil, nil)
 }
 
 // WakeConversations gives traces of conversations of which something new is said, at most limit. They stay to be looked at until they are.

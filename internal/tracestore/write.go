@@ -67,8 +67,9 @@ func (s *Store) Begin(settlements []*Settlement) (*Round, error) {
 			break
 		}
 	}
+	news := map[attribution.Topic]bool{}
 	for _, t := range settlements {
-		if err := post(r.batch, t); err != nil {
+		if err := post(r.batch, t, news); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}
