@@ -95,7 +95,7 @@ func (b *book) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	b.add(r)
-	log.Printf("%s used %s %s in %s, %s in all", r.Customer, r.Quantity, r.Meter, r.Hour, b.sums[r.Customer+" "+r.Meter].RatString())
+	log.Printf("%s used %s %s in %s, %s in all", r.Customer, r.Quantity, r.Meter, r.Hour, b.sums[r.Customer+" "+r.Meter].FloatString(6))
 }
 
 // signed says whether a message is from who has the secret, and not an old one.
