@@ -3,6 +3,7 @@ package usage
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
@@ -54,9 +55,7 @@ const (
 var ErrNotUsage = errors.New("not a usage event")
 
 func putAttributes(e *Event, m pcommon.Map) {
-	m.EnsureCapacity(16)
-	m.PutInt(AttributeVersion, encodingVersion)
-	for _, f := range [...]struct{ key, value string }{
+	fields := [...]struct{ key, value string }{
 		{AttributeEventID, e.ID},
 		{AttributeKind, string(e.Kind)},
 		{AttributeCorrects, e.Corrects},
@@ -71,7 +70,16 @@ func putAttributes(e *Event, m pcommon.Map) {
 		{AttributeProvider, e.Provider},
 		{AttributeModel, e.Model},
 		{AttributeSource, e.Source},
-	} {
+	}
+	present := 2
+	for i := range fields {
+		if fields[i].value != "" {
+			present++
+		}
+	}
+	m.EnsureCapacity(present + min(1, len(e.Dimensions)) + min(1, len(e.Flags)))
+	m.PutInt(AttributeVersion, encodingVersion)
+	for _, f := range fields {
 		if f.value != "" {
 			m.PutStr(f.key, f.value)
 		}
@@ -83,17 +91,22 @@ func putAttributes(e *Event, m pcommon.Map) {
 			dimensions.PutStr(d.Key, d.Value)
 		}
 	}
-	putCharges(e, m)
+	putFlags(e, m)
+	putLines(e, m)
 }
 
-func putCharges(e *Event, m pcommon.Map) {
-	if len(e.Flags) > 0 {
-		flags := m.PutEmptySlice(AttributeFlags)
-		flags.EnsureCapacity(len(e.Flags))
-		for _, f := range e.Flags {
-			flags.AppendEmpty().SetStr(f)
-		}
+func putFlags(e *Event, m pcommon.Map) {
+	if len(e.Flags) == 0 {
+		return
 	}
+	flags := m.PutEmptySlice(AttributeFlags)
+	flags.EnsureCapacity(len(e.Flags))
+	for _, f := range e.Flags {
+		flags.AppendEmpty().SetStr(f)
+	}
+}
+
+func putLines(e *Event, m pcommon.Map) {
 	lines := m.PutEmptySlice(AttributeLines)
 	lines.EnsureCapacity(len(e.Lines))
 	for i := range e.Lines {
@@ -102,10 +115,14 @@ func putCharges(e *Event, m pcommon.Map) {
 }
 
 func putLine(l *Line, m pcommon.Map) {
-	m.EnsureCapacity(3)
+	m.EnsureCapacity(6) // with the charge of one book
 	m.PutStr("meter", l.Meter)
 	m.PutStr("unit", l.Unit)
 	m.PutStr("quantity", l.Quantity.String())
+	putCharges(l, m)
+}
+
+func putCharges(l *Line, m pcommon.Map) {
 	if l.Cost.Known() {
 		m.PutStr("cost", l.Cost.Amount.String())
 		m.PutStr("currency", l.Cost.Currency)
@@ -116,6 +133,37 @@ func putLine(l *Line, m pcommon.Map) {
 		m.PutStr("price_currency", l.Price.Currency)
 		m.PutStr("price_rate", l.Price.Rate)
 	}
+}
+
+// chargeLines puts the charges of e's lines into those that are there without any. ok is false, and nothing was changed, when there are others.
+func chargeLines(e *Event, value pcommon.Value) (ok bool) {
+	if value.Type() != pcommon.ValueTypeSlice || value.Slice().Len() != len(e.Lines) {
+		return false
+	}
+	lines := value.Slice()
+	for i, v := range lines.All() {
+		const uncharged = 3 // what a line has then
+		if v.Type() != pcommon.ValueTypeMap || v.Map().Len() != uncharged {
+			return false
+		}
+		ok = false
+		for key, value := range v.Map().All() {
+			switch key {
+			case "meter":
+				ok = value.Str() == e.Lines[i].Meter // what it has of another type was not read
+			case "unit", "quantity":
+			default:
+				return false
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	for i, v := range lines.All() {
+		putCharges(&e.Lines[i], v.Map())
+	}
+	return true
 }
 
 func putResource(customer, service string, m pcommon.Map) {
@@ -204,7 +252,7 @@ func readFlags(e *Event, value pcommon.Value) error {
 		return wrongType(AttributeFlags, "a list of strings", value)
 	}
 	flags := value.Slice()
-	e.Flags = make([]string, 0, flags.Len())
+	e.Flags = slices.Grow(e.Flags[:0], flags.Len())
 	for _, v := range flags.All() {
 		flag, err := str(AttributeFlags, v)
 		if err != nil {
@@ -220,13 +268,12 @@ func readDimensions(e *Event, value pcommon.Value) error {
 		return wrongType(AttributeDimensions, "a map of strings", value)
 	}
 	m := value.Map()
-	e.Dimensions = make([]Dimension, 0, m.Len())
+	e.Dimensions = slices.Grow(e.Dimensions[:0], m.Len())
 	for k, v := range m.All() {
-		s, err := str(AttributeDimensions+"."+k, v)
-		if err != nil {
-			return err
+		if v.Type() != pcommon.ValueTypeStr {
+			return wrongType(AttributeDimensions+"."+k, "a string", v)
 		}
-		e.Dimensions = append(e.Dimensions, Dimension{k, s})
+		e.Dimensions = append(e.Dimensions, Dimension{k, v.Str()})
 	}
 	return nil
 }
@@ -236,7 +283,8 @@ func readLines(e *Event, value pcommon.Value) error {
 		return wrongType(AttributeLines, "a list of maps", value)
 	}
 	s := value.Slice()
-	e.Lines = make([]Line, s.Len())
+	e.Lines = slices.Grow(e.Lines[:0], s.Len())[:s.Len()]
+	clear(e.Lines)
 	for i, v := range s.All() {
 		if v.Type() != pcommon.ValueTypeMap {
 			return wrongType(AttributeLines, "a list of maps", v)
@@ -251,10 +299,11 @@ func readLines(e *Event, value pcommon.Value) error {
 }
 
 func readLineField(l *Line, key string, value pcommon.Value) error {
-	text, err := str(AttributeLines+"."+key, value)
-	if err != nil {
-		return err
+	if value.Type() != pcommon.ValueTypeStr {
+		return wrongType(AttributeLines+"."+key, "a string", value)
 	}
+	text := value.Str()
+	var err error
 	switch key {
 	case "meter":
 		l.Meter = text

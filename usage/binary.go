@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"unsafe"
 )
 
 // The form of an event in stores, version 1: a version byte; the strings of stringFields in their order; the times as
@@ -23,13 +25,16 @@ func (e *Event) stringFields() [18]*string {
 }
 
 // AppendBinary writes e; DecodeBinary gives it back exactly.
-func (e *Event) AppendBinary(b []byte) []byte {
+func (e *Event) AppendBinary(b []byte) []byte { return e.AppendBinaryOf(b, e.IngestedAt) }
+
+// AppendBinaryOf writes e as it is with another IngestedAt.
+func (e *Event) AppendBinaryOf(b []byte, ingestedAt Micros) []byte {
 	b = append(b, binaryVersion)
 	for _, s := range e.stringFields() {
 		b = appendString(b, *s)
 	}
 	b = binary.AppendVarint(b, int64(e.Timestamp))
-	b = binary.AppendVarint(b, int64(e.IngestedAt))
+	b = binary.AppendVarint(b, int64(ingestedAt))
 	b = binary.AppendUvarint(b, uint64(len(e.Lines)))
 	for i := range e.Lines {
 		l := &e.Lines[i]
@@ -63,21 +68,33 @@ func appendCharge(b []byte, c Charge) []byte {
 // DecodeBinary reads one event from the start of b into e and gives what follows it. The error wraps ErrCorrupt. Nothing in e
 // shares memory with b.
 func DecodeBinary(b []byte, e *Event) (rest []byte, err error) {
+	*e = Event{}
+	return decodeBinary(reader{b: b}, e)
+}
+
+// DecodeBinaryShared is DecodeBinary without copies: e's strings are places in b, which nobody may change as long as they are used, and e's lists, which are
+// written over, keep their room.
+func DecodeBinaryShared(b []byte, e *Event) (rest []byte, err error) {
+	*e = Event{Lines: e.Lines[:0], Flags: e.Flags[:0], Dimensions: e.Dimensions[:0]}
+	return decodeBinary(reader{b: b, shared: true}, e)
+}
+
+func decodeBinary(r reader, e *Event) (rest []byte, err error) {
+	b := r.b
 	if len(b) == 0 {
 		return nil, fmt.Errorf("%w: no bytes", ErrCorrupt)
 	}
 	if b[0] != binaryVersion {
 		return nil, fmt.Errorf("%w: version %d, this program reads %d", ErrCorrupt, b[0], binaryVersion)
 	}
-	*e = Event{}
-	r := reader{b: b[1:]}
+	r.b = b[1:]
 	for _, s := range e.stringFields() {
 		*s = r.string()
 	}
 	e.Timestamp = Micros(r.varint())
 	e.IngestedAt = Micros(r.varint())
 	if n := r.count(); n > 0 {
-		e.Lines = make([]Line, n)
+		e.Lines = slices.Grow(e.Lines, n)[:n]
 		for i := range e.Lines {
 			l := &e.Lines[i]
 			l.Meter = r.string()
@@ -88,13 +105,13 @@ func DecodeBinary(b []byte, e *Event) (rest []byte, err error) {
 		}
 	}
 	if n := r.count(); n > 0 {
-		e.Flags = make([]string, n)
+		e.Flags = slices.Grow(e.Flags, n)[:n]
 		for i := range e.Flags {
 			e.Flags[i] = r.string()
 		}
 	}
 	if n := r.count(); n > 0 {
-		e.Dimensions = make([]Dimension, n)
+		e.Dimensions = slices.Grow(e.Dimensions, n)[:n]
 		for i := range e.Dimensions {
 			e.Dimensions[i] = Dimension{r.string(), r.string()}
 		}
@@ -107,8 +124,9 @@ func DecodeBinary(b []byte, e *Event) (rest []byte, err error) {
 
 // reader reads until the first thing that is not there; from then on it gives zeros.
 type reader struct {
-	b   []byte
-	bad bool
+	b      []byte
+	bad    bool
+	shared bool
 }
 
 func (r *reader) uvarint() uint64 {
@@ -143,9 +161,15 @@ func (r *reader) count() int {
 
 func (r *reader) string() string {
 	n := r.count()
-	s := string(r.b[:n])
+	if n == 0 {
+		return ""
+	}
+	text := r.b[:n]
 	r.b = r.b[n:]
-	return s
+	if r.shared {
+		return unsafe.String(&text[0], n)
+	}
+	return string(text)
 }
 
 func (r *reader) charge() Charge {

@@ -49,16 +49,21 @@ func EncodeRecord(e *Event, r plog.LogRecord) {
 
 // EncodeCharges puts e's lines and flags into a log record that holds all else of e already.
 func EncodeCharges(e *Event, r plog.LogRecord) {
+	m := r.Attributes()
 	if len(e.Flags) == 0 {
-		r.Attributes().Remove(AttributeFlags)
+		m.Remove(AttributeFlags)
 	}
-	putCharges(e, r.Attributes())
+	putFlags(e, m)
+	if lines, ok := m.Get(AttributeLines); !ok || !chargeLines(e, lines) {
+		putLines(e, m)
+	}
 }
 
 // DecodeRecord reads what EncodeRecord wrote into e, normalized. The error is ErrNotUsage for a record of something else,
-// or says which attribute can't be read. Strings are shared with the record.
+// or says which attribute can't be read. Strings are shared with the record; e's lists are written over, and keep their room.
 func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {
 	*e = Event{
+		Lines: e.Lines[:0], Flags: e.Flags[:0], Dimensions: e.Dimensions[:0],
 		Timestamp:  Micros(r.Timestamp() / 1000),
 		IngestedAt: Micros(r.ObservedTimestamp() / 1000),
 		TraceID:    hexTraceID(r.TraceID()),
@@ -70,13 +75,16 @@ func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {
 // DecodeLogs reads all usage events in ld. foreign counts the records of something else, without refusals. Records that carry an event that can't be
 // read are named in a *RejectedError, beside the events that can.
 func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
-	events = make([]Event, 0, ld.LogRecordCount())
+	count := ld.LogRecordCount()
+	events = make([]Event, 0, count)
+	lines := make([]Line, count) // room for one line of each, which many have
 	var rejected RejectedError
 	for _, rl := range ld.ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
-				events = append(events, Event{})
-				e := &events[len(events)-1]
+				n := len(events)
+				events = append(events, Event{Lines: lines[n : n : n+1]})
+				e := &events[n]
 				switch err := DecodeRecord(rl.Resource(), r, e); {
 				case IsRefusal(r):
 				case errors.Is(err, ErrNotUsage):
