@@ -1,9 +1,11 @@
 package dedupeprocessor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
+	"github.com/usagebox/otelcol-usagebox/internal/idfilter"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -23,15 +26,23 @@ import (
 const indexVersion = 1
 
 const (
-	perWindow  = 2  // generations that a window has, when size does not end them earlier
-	perSize    = 4  // generations that max_disk has
-	entryBytes = 64 // of max_disk that an entry takes: 36 of its own, the rest for the store's levels and log
+	perWindow   = 2   // generations that a window has, when size does not end them earlier
+	perSize     = 4   // generations that max_disk has
+	entryBytes  = 64  // of max_disk that an entry takes: 36 of its own, the rest for the store's levels and log
+	batchBytes  = 40  // of a batch that an entry takes
+	batchHeader = 256 // the same, of all else
+)
+
+// What is let through goes to the store when it is so much, or, with what comes next, after so long.
+const (
+	mostFresh = 128 << 10 // entries
+	freshFor  = time.Second
 )
 
 // minFree is the free disk space, in bytes, below which nothing is remembered: a write that the disk has no room for would end the process.
 const minFree = 64 << 20
 
-// index knows the payload of every event that was let through within the window. A crash may lose the newest of them, which costs a look at the
+// index knows the payload of every event that was let through within the window. A crash may lose the newest of them, those of a second, which costs a look at the
 // ledger for a retry and nothing else: so nothing here waits for the disk.
 type index struct {
 	db     *pebble.DB
@@ -42,8 +53,11 @@ type index struct {
 	window time.Duration
 	max    uint64 // entries
 
-	mu          sync.Mutex   // guards generations, and is held while entries are written, so that a generation's count is that of its entries
-	generations []generation // that are not forgotten, oldest first
+	mu          sync.Mutex             // guards what follows, and is held while entries are written, so that one is either fresh or in the store
+	generations []generation           // that are not forgotten, oldest first
+	fresh       map[hash]usage.Payload // entries of the newest generation that are not in the store yet
+	written     int64                  // when it was written to last, in nanoseconds since 1970
+	oldest      uint32                 // the first generation that the store has
 }
 
 // generation is what was let through in a part of the window. All of it is forgotten at once.
@@ -52,7 +66,7 @@ type generation struct {
 	first, last int64 // times of entries, in nanoseconds since 1970
 	entries     uint64
 
-	filter *filter // of all of its entries; nil when it was begun before this start
+	filter *idfilter.Filter // of all of its entries; nil when it was begun before this start
 }
 
 // manyGenerations is how many are begun at most because of starts: each that has no filter costs a look for every event.
@@ -63,9 +77,9 @@ func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	if err != nil {
 		return nil, err
 	}
-	x = &index{lock: lock, fs: fs, dir: c.Directory, window: c.Window, max: uint64(c.MaxDisk / entryBytes), cache: pebble.NewCache(c.CacheSize)}
+	x = &index{lock: lock, fs: fs, dir: c.Directory, window: c.Window, max: uint64(c.MaxDisk / entryBytes), fresh: make(map[hash]usage.Payload), cache: pebble.NewCache(c.CacheSize)}
 	options := &pebble.Options{
-		FS: fs, Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 16 << 20, L0CompactionThreshold: 8, MemTableStopWritesThreshold: 4,
+		FS: fs, Cache: x.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 4 << 20, L0CompactionThreshold: 16, L0StopWritesThreshold: 48, MemTableStopWritesThreshold: 8,
 		Logger: logger{log.Sugar()},
 	}
 	for i := range options.Levels {
@@ -111,16 +125,23 @@ func (x *index) readGenerations() error {
 			last: int64(binary.BigEndian.Uint64(v[8:])), entries: binary.BigEndian.Uint64(v[16:]),
 		})
 	}
+	if len(x.generations) > 0 {
+		x.oldest = x.generations[0].number
+	}
 	return it.Close()
 }
 
 func (x *index) close() error {
-	err := x.db.Close()
+	var err error
+	if len(x.fresh) > 0 {
+		err = x.write(x.written)
+	}
+	err = errors.Join(err, x.db.Close())
 	x.cache.Unref()
 	return errors.Join(err, x.lock.Release())
 }
 
-type hash [16]byte
+type hash = [16]byte
 
 func hashOf(k usage.Key) hash {
 	b := make([]byte, 0, 128)
@@ -147,7 +168,7 @@ func (x *index) live(now time.Time) []generation {
 			continue
 		}
 		if g.filter != nil {
-			g.filter = &filter{chunks: g.filter.chunks}
+			g.filter = g.filter.Copy()
 		}
 		live = append(live, g)
 	}
@@ -161,8 +182,11 @@ func (x *index) remembers(g generation, now time.Time) bool {
 // seen is the payload that was let through last, within the window.
 func (x *index) seen(live []generation, h hash) (p usage.Payload, found bool, err error) {
 	for _, g := range live {
-		if g.filter != nil && !g.filter.mayHave(h) {
+		if g.filter != nil && !g.filter.MayHave(h) {
 			continue
+		}
+		if p, found := x.isFresh(g.number, h); found {
+			return p, true, nil
 		}
 		key := entryKey(g.number, h)
 		v, closer, err := x.db.Get(key[:])
@@ -181,6 +205,16 @@ func (x *index) seen(live []generation, h hash) (p usage.Payload, found bool, er
 	return p, false, nil
 }
 
+// isFresh is what the newest generation has of an event that is not in the store yet.
+func (x *index) isFresh(generation uint32, h hash) (p usage.Payload, found bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if n := len(x.generations); n > 0 && x.generations[n-1].number == generation {
+		p, found = x.fresh[h]
+	}
+	return p, found
+}
+
 // entry is an event that the rest of the pipeline took.
 type entry struct {
 	hash    hash
@@ -188,77 +222,106 @@ type entry struct {
 }
 
 // record adds entries to the newest generation, and forgets generations that are older than the window or do not fit. evicted counts the entries that
-// were forgotten before the window's end.
+// were forgotten before the window's end. After an error what was not written yet is forgotten.
 func (x *index) record(entries []entry, now time.Time) (evicted uint64, err error) {
 	if len(entries) == 0 {
 		return 0, nil
 	}
-	if du, err := x.fs.GetDiskUsage(x.dir); err == nil && du.AvailBytes < minFree {
-		return 0, fmt.Errorf("%d bytes of disk are free, %d are kept", du.AvailBytes, minFree)
-	}
-	b := x.db.NewBatch()
-	defer b.Close()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	after := slices.Clone(x.generations)
 	at := now.UnixNano()
-	n := len(after)
-	if n == 0 || at-after[n-1].first >= int64(x.window/perWindow) || after[n-1].entries >= x.max/perSize || after[n-1].filter == nil && n < manyGenerations {
-		next := generation{number: 1, first: at, last: at, filter: &filter{}}
+	if n := len(x.generations); n == 0 || x.isFull(&x.generations[n-1], at) {
+		next := generation{number: 1, first: at, last: at, filter: idfilter.New(math.MaxInt)}
 		if n > 0 {
-			next.number = after[n-1].number + 1
+			next.number = x.generations[n-1].number + 1
+			err = x.write(at)
 		}
-		after = append(after, next)
-		n++
+		x.generations = append(x.generations, next)
 	}
-	g := &after[n-1]
+	g := &x.generations[len(x.generations)-1]
 	g.last = max(g.last, at)
 	g.entries += uint64(len(entries))
-	for _, e := range entries {
+	for i := range entries {
 		if g.filter != nil {
-			g.filter.add(e.hash) // what is not written after all is looked for in vain
+			g.filter.Add(entries[i].hash) // what is not written after all is looked for in vain
 		}
-		key := entryKey(g.number, e.hash)
-		if err := b.Set(key[:], e.payload[:], nil); err != nil {
-			return 0, err
+		x.fresh[entries[i].hash] = entries[i].payload
+	}
+	evicted = x.evict(now)
+	if len(x.fresh) >= mostFresh || at-x.written >= int64(freshFor) || at < x.written || evicted > 0 {
+		err = errors.Join(err, x.write(at))
+	}
+	return evicted, err
+}
+
+// isFull says that a generation takes no more.
+func (x *index) isFull(g *generation, at int64) bool {
+	return at-g.first >= int64(x.window/perWindow) || g.entries >= x.max/perSize || g.filter == nil && len(x.generations) < manyGenerations
+}
+
+// evict forgets generations; the newest stays.
+func (x *index) evict(now time.Time) (evicted uint64) {
+	total := uint64(0)
+	for _, g := range x.generations {
+		total += g.entries
+	}
+	first := 0
+	for ; first < len(x.generations)-1; first++ {
+		g := &x.generations[first]
+		remembered := x.remembers(*g, now)
+		if remembered && total <= x.max {
+			break
+		}
+		if remembered {
+			evicted += g.entries
+		}
+		total -= g.entries
+	}
+	x.generations = slices.Clone(x.generations[first:])
+	return evicted
+}
+
+// write puts what is fresh into the store, all at once and in its order: that costs a fraction of what it costs bit by bit. What a crash takes of it the ledger knows.
+func (x *index) write(at int64) (err error) {
+	defer func() {
+		clear(x.fresh)
+		x.written = at
+	}()
+	if du, err := x.fs.GetDiskUsage(x.dir); err == nil && du.AvailBytes < minFree {
+		return fmt.Errorf("%d bytes of disk are free, %d are kept", du.AvailBytes, minFree)
+	}
+	b := x.db.NewBatchWithSize(batchHeader + len(x.fresh)*batchBytes)
+	defer b.Close()
+	g := &x.generations[len(x.generations)-1]
+	hashes := make([]hash, 0, len(x.fresh))
+	for h := range x.fresh {
+		hashes = append(hashes, h)
+	}
+	slices.SortFunc(hashes, func(a, b hash) int { return bytes.Compare(a[:], b[:]) })
+	for _, h := range hashes {
+		key, payload := entryKey(g.number, h), x.fresh[h]
+		if err := b.Set(key[:], payload[:], nil); err != nil {
+			return err
 		}
 	}
 	state := binary.BigEndian.AppendUint64(nil, uint64(g.first))
 	state = binary.BigEndian.AppendUint64(state, uint64(g.last))
 	state = binary.BigEndian.AppendUint64(state, g.entries)
 	if err := b.Set(generationKey(g.number), state, nil); err != nil {
-		return 0, err
+		return err
 	}
-	total := uint64(0)
-	for _, g := range after {
-		total += g.entries
-	}
-	for len(after) > 1 && (total > x.max || !x.remembers(after[0], now)) {
-		if x.remembers(after[0], now) {
-			evicted += after[0].entries
-		}
-		total -= after[0].entries
-		after = after[1:]
-	}
-	if oldest := after[0].number; oldest != x.oldest() {
+	if oldest := x.generations[0].number; oldest != x.oldest {
 		from, to := entryKey(0, hash{}), entryKey(oldest, hash{})
 		err := errors.Join(b.DeleteRange(from[:], to[:], nil), b.DeleteRange(generationKey(0), generationKey(oldest), nil))
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
-		return 0, err
+		return err
 	}
-	x.generations = after
-	return evicted, nil
-}
-
-func (x *index) oldest() uint32 {
-	if len(x.generations) == 0 {
-		return 0
-	}
-	return x.generations[0].number
+	x.oldest = x.generations[0].number
+	return nil
 }
 
 func (x *index) size() int64 { return int64(x.db.Metrics().DiskSpaceUsage()) }

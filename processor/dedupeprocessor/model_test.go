@@ -212,7 +212,7 @@ func inFlight(t *testing.T, d *dedupe, e usage.Event) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		d.mu.Lock()
-		_, ok := d.flights[e.Key()]
+		_, ok := d.flights[hashOf(e.Key())]
 		d.mu.Unlock()
 		if ok {
 			return

@@ -33,7 +33,7 @@ type dedupe struct {
 	conflicts, forgotten seldom // what of them is logged
 
 	mu      sync.Mutex // guards flights
-	flights map[usage.Key]*flight
+	flights map[hash]*flight
 }
 
 // flight is events of one batch on their way through the rest of the pipeline.
@@ -44,7 +44,7 @@ func newDedupe(set processor.Settings, config *Config, next consumer.Logs, now f
 	if err != nil {
 		return nil, err
 	}
-	return &dedupe{config: config, next: next, logger: set.Logger, telemetry: telemetry, now: now, fs: vfs.Default, flights: map[usage.Key]*flight{}}, nil
+	return &dedupe{config: config, next: next, logger: set.Logger, telemetry: telemetry, now: now, fs: vfs.Default, flights: map[hash]*flight{}}, nil
 }
 
 func (d *dedupe) Start(context.Context, component.Host) (err error) {
@@ -118,8 +118,8 @@ func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait 
 	records := read(ld)
 	own := &flight{landed: make(chan struct{})}
 	mine := d.claim(own, records)
-	defer d.land(own, records)
-	sum, err := d.sort(mine.records)
+	defer d.land(own, mine.records)
+	sum, err := d.sort(mine)
 	if err != nil {
 		d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(len(records)))
 		return later, nil, fmt.Errorf("the index of known events can't be read, nothing was taken: %w", err)
@@ -151,8 +151,11 @@ func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait 
 
 // remember puts what was taken into the index. A key that is among the rejections is left to the ledger, whatever payload was refused.
 func (d *dedupe) remember(ctx context.Context, records []record, rejections []usage.Rejection) {
-	refused := make(map[usage.Key]bool, len(rejections))
+	var refused map[usage.Key]bool
 	for _, r := range rejections {
+		if refused == nil {
+			refused = make(map[usage.Key]bool, len(rejections))
+		}
 		refused[r.Key] = true
 	}
 	taken := make([]entry, 0, len(records))
@@ -177,12 +180,15 @@ func (d *dedupe) remember(ctx context.Context, records []record, rejections []us
 type sorted struct{ events, refusals, foreign, duplicates, conflicts int64 }
 
 // sort decides for every record, in order, whether it is dropped.
-func (d *dedupe) sort(records []record) (sum sorted, err error) {
+func (d *dedupe) sort(mine claimed) (sum sorted, err error) {
 	now := d.now()
 	live := d.index.live(now)
-	first := make(map[usage.Key]usage.Payload, len(records)) // the payload that a copy must have
-	for i := range records {
-		r := &records[i]
+	var first map[hash]usage.Payload // the payload that a copy must have
+	if mine.copies {
+		first = make(map[hash]usage.Payload, len(mine.records))
+	}
+	for i := range mine.records {
+		r := &mine.records[i]
 		switch r.kind {
 		case foreign:
 			sum.foreign++
@@ -194,14 +200,16 @@ func (d *dedupe) sort(records []record) (sum sorted, err error) {
 			sum.events++
 			continue
 		}
-		known, seen := first[r.key]
+		known, seen := first[r.hash]
 		if !seen {
 			if known, seen, err = d.index.seen(live, r.hash); err != nil {
 				return sum, err
 			}
-			first[r.key] = r.payload
-			if seen {
-				first[r.key] = known
+			if !seen {
+				known = r.payload
+			}
+			if mine.copies {
+				first[r.hash] = known
 			}
 		}
 		if seen && known == r.payload {
@@ -229,32 +237,38 @@ func (d *dedupe) conflict(k usage.Key, now time.Time) {
 // claimed is the records that a flight may take, and the flight that has the next one.
 type claimed struct {
 	records []record
+	copies  bool // some are of one event
 	wait    *flight
 }
 
-// claim takes the keys of records, up to one that another flight has.
-func (d *dedupe) claim(own *flight, records []record) claimed {
+// claim takes the events of records, up to one that another flight has.
+func (d *dedupe) claim(own *flight, records []record) (mine claimed) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range records {
 		if records[i].kind != anEvent {
 			continue
 		}
-		if other := d.flights[records[i].key]; other == nil {
-			d.flights[records[i].key] = own
-		} else if other != own {
-			return claimed{records[:i], other}
+		switch other := d.flights[records[i].hash]; other {
+		case nil:
+			d.flights[records[i].hash] = own
+		case own:
+			mine.copies = true
+		default:
+			mine.records, mine.wait = records[:i], other
+			return mine
 		}
 	}
-	return claimed{records, nil}
+	mine.records = records
+	return mine
 }
 
 func (d *dedupe) land(own *flight, records []record) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := range records {
-		if d.flights[records[i].key] == own {
-			delete(d.flights, records[i].key)
+		if records[i].kind == anEvent {
+			delete(d.flights, records[i].hash)
 		}
 	}
 	close(own.landed)

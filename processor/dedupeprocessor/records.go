@@ -33,7 +33,6 @@ func read(ld plog.Logs) []record {
 	for _, rl := range ld.ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, lr := range sl.LogRecords().All() {
-				e = usage.Event{}
 				switch err := usage.DecodeRecord(rl.Resource(), lr, &e); {
 				case err == nil:
 					records = append(records, record{key: e.Key(), hash: hashOf(e.Key()), payload: e.Payload()})
