@@ -54,7 +54,7 @@ type Config struct {
 	// Retention is how long files stay; by default for ever.
 	Retention RetentionConfig `mapstructure:"retention"`
 
-	// CacheBytes bounds the memory for blocks of the store, in bytes: at least 1 MiB.
+	// CacheBytes bounds the memory for blocks of the store, in bytes, and that for a filter of the ids that are known: at least 1 MiB.
 	CacheBytes int64 `mapstructure:"cache_bytes"`
 
 	// Feed sends what the ledger counts to billers.

@@ -108,6 +108,7 @@ func BenchmarkNewIDs(b *testing.B) {
 				for at := int64(0); at < ids; at += batch {
 					set := l.state.store.db.NewBatch()
 					for _, e := range benchEvents(at, batch) {
+						l.state.ids.add(digestOf(e.Key()))
 						if err := set.Set(digestKey(keyID, digestOf(e.Key())), known{Seq: uint64(at) + 1}.append(nil), nil); err != nil {
 							b.Fatal(err)
 						}
@@ -125,7 +126,7 @@ func BenchmarkNewIDs(b *testing.B) {
 				}
 				b.ResetTimer()
 				for n := range b.N {
-					g := newGroup(l, l.state)
+					g := newGroup(l, l.state, batch, 0)
 					if err := g.lookUp(requests[n%len(requests):][:1]); err != nil {
 						b.Fatal(err)
 					}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -15,9 +16,13 @@ const (
 	groupBytes  = 8 << 20
 )
 
+// encodedSize is what most events have at most, encoded; more makes the buffer of them grow.
+const encodedSize = 256
+
 // request is one Append on its way through the committer.
 type request struct {
 	items    []item
+	encoded  []byte // of the items
 	bytes    int
 	refusals []refusal // what was refused before it was judged
 	expire   bool      // in place of an Append: refuse the corrections that have waited too long
@@ -29,13 +34,23 @@ type request struct {
 
 // item is one event that is valid, ready to be judged.
 type item struct {
-	event   usage.Event
-	digest  digest
-	payload usage.Payload
-	encoded []byte // as it stands in a chunk
+	event      *usage.Event // the caller's: change copies it
+	ingestedAt usage.Micros
+	digest     digest
+	payload    usage.Payload
+	encoded    []byte // as it stands in a chunk
 
 	amends bool         // it counts only when its target is as it was
 	seen   []usage.Line // see Amendment
+}
+
+// change gives the item an event of its own, with other contents than what was sent.
+func (it *item) change(change func(*usage.Event)) {
+	own := *it.event
+	own.Lines = slices.Clone(own.Lines)
+	change(&own)
+	it.event = &own
+	it.encoded = appendEvent(nil, it.event, it.ingestedAt)
 }
 
 // Append puts events, which must be normalized, into the ledger. After a nil error each is durable, known already, or named in the
@@ -64,7 +79,7 @@ func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usa
 	}
 	defer l.closed.Done()
 	now := l.now()
-	r := &request{items: make([]item, 0, len(events)), done: make(chan struct{})}
+	r := &request{items: make([]item, 0, len(events)), encoded: make([]byte, 0, len(events)*encodedSize), done: make(chan struct{})}
 	for i := range refused {
 		r.refuse(now, refused[i], nil)
 	}
@@ -100,11 +115,11 @@ func (r *request) prepare(now usage.Micros, e *usage.Event) (valid bool) {
 		r.refuse(now, e.Rejection(err), e)
 		return false
 	}
-	it := item{event: *e, digest: digestOf(e.Key()), payload: e.Payload()}
-	it.event.IngestedAt = now
-	it.encoded = appendEvent(make([]byte, 0, 384), &it.event)
-	r.bytes += len(it.encoded)
-	r.items = append(r.items, it)
+	at := len(r.encoded)
+	r.encoded = appendEvent(r.encoded, e, now)
+	r.bytes += len(r.encoded) - at
+	// Where the buffer grows, what was written before stays as it is in the one before it.
+	r.items = append(r.items, item{event: e, ingestedAt: now, digest: digestOf(e.Key()), payload: e.Payload(), encoded: r.encoded[at:len(r.encoded):len(r.encoded)]})
 	return true
 }
 
@@ -134,7 +149,7 @@ func (l *Ledger) commitLoop() {
 				break collect
 			}
 		}
-		err := l.commit(group)
+		err := l.commit(group, events, bytes)
 		for _, r := range group {
 			r.err = err
 			close(r.done)
@@ -143,7 +158,7 @@ func (l *Ledger) commitLoop() {
 }
 
 // commit judges a group and makes it durable. Its error is that of every request in it.
-func (l *Ledger) commit(group []*request) error {
+func (l *Ledger) commit(group []*request, events, bytes int) error {
 	s, err := l.revive()
 	if err != nil {
 		return err
@@ -151,7 +166,7 @@ func (l *Ledger) commit(group []*request) error {
 	if err := l.checkRoom(s); err != nil {
 		return err
 	}
-	g := newGroup(l, s)
+	g := newGroup(l, s, events, bytes)
 	if err := g.fill(group); err != nil {
 		return fmt.Errorf("nothing was taken, send again: %w", errors.Join(err, g.batch.Close()))
 	}

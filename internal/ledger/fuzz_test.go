@@ -13,17 +13,19 @@ import (
 
 // chunkOf is a chunk of events.
 func chunkOf(events ...usage.Event) []byte {
-	b := appendChunkHeader(nil, len(events))
+	var body []byte
 	for i := range events {
-		b = appendEvent(b, &events[i])
+		body = appendEvent(body, &events[i], events[i].IngestedAt)
 	}
-	return b
+	return appendChunk(nil, len(events), body)
 }
 
 func FuzzChunksComeBackOrAreRefused(f *testing.F) {
 	f.Add(chunkOf(event("acme", "1", 1, testTime), retraction("other", strings.Repeat("x", 200), "1", testTime)))
 	f.Add([]byte{})
-	f.Add([]byte{chunkVersion, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Add(chunkOf(event("acme", strings.Repeat("1", 200), 1, testTime), event("acme", strings.Repeat("2", 200), 1, testTime), event("acme", strings.Repeat("3", 200), 1, testTime)))
+	f.Add([]byte{chunkPlain, 0xff, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Add([]byte{chunkCompressed, 1, 0x80, 0x80, 0x80, 0x10, 0x80, 0x80, 0x80, 0x10})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		events, err := splitChunk(nil, b)
 		if err != nil {
@@ -38,8 +40,8 @@ func FuzzChunksComeBackOrAreRefused(f *testing.F) {
 				t.Fatalf("the id of %+v is read as %q", e, events[i].id())
 			}
 		}
-		if size > len(b) {
-			t.Fatalf("%d bytes of events in %d", size, len(b))
+		if count, bytes, _, err := readChunkHeader(b); err != nil || count != len(events) || bytes != size {
+			t.Fatalf("%d events of %d bytes, the header says %d of %d: %v", len(events), size, count, bytes, err)
 		}
 	})
 }

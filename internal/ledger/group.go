@@ -25,10 +25,11 @@ type group struct {
 	now   usage.Micros
 	batch *pebble.Batch
 
-	digests []digest         // of the events that came, sorted
-	known   map[digest]known // those of them that the store knows
+	known map[digest]known // of the events that came, those that the store knows
 
 	ids      map[digest]*idChange
+	changes  []idChange // room for them
+	chunk    []byte     // the same
 	hours    map[usage.Hour]*hourGroup
 	order    []*hourGroup // as they came
 	targets  map[digest]*target
@@ -44,6 +45,15 @@ type idChange struct {
 	forgotten bool
 }
 
+// newChange keeps a change where the others are.
+func (g *group) newChange(c idChange) *idChange {
+	if len(g.changes) == cap(g.changes) {
+		g.changes = make([]idChange, 0, 64)
+	}
+	g.changes = append(g.changes, c)
+	return &g.changes[len(g.changes)-1]
+}
+
 // hourGroup is what the group brings for one hour.
 type hourGroup struct {
 	hour  *hour
@@ -51,10 +61,12 @@ type hourGroup struct {
 	bytes int64
 }
 
-func newGroup(l *Ledger, s *state) *group {
+// newGroup is for so many events, of so many bytes, as far as they are known.
+func newGroup(l *Ledger, s *state, events, bytes int) *group {
+	const perID, compression = 48, 4 // what a batch needs
 	return &group{
-		l: l, s: s, now: l.now(), batch: s.store.db.NewBatch(),
-		ids: make(map[digest]*idChange), hours: make(map[usage.Hour]*hourGroup),
+		l: l, s: s, now: l.now(), batch: s.store.db.NewBatchWithSize(max(4<<10, events*perID+bytes/compression)),
+		ids: make(map[digest]*idChange, events), changes: make([]idChange, 0, events), hours: make(map[usage.Hour]*hourGroup),
 		targets: make(map[digest]*target), waiting: make(map[digest][]*waitingCorrection),
 	}
 }
@@ -89,16 +101,8 @@ func (g *group) write() error {
 		}
 		next += uint64(len(hg.items))
 	}
-	for d, c := range g.ids {
-		var err error
-		if c.forgotten {
-			err = g.batch.Delete(digestKey(keyID, d), nil)
-		} else {
-			err = g.batch.Set(digestKey(keyID, d), c.known.append(nil), nil)
-		}
-		if err != nil {
-			return err
-		}
+	if err := g.writeIDs(); err != nil {
+		return err
 	}
 	for d, t := range g.targets {
 		if !t.changed {
@@ -127,13 +131,19 @@ func (g *group) writeHour(hg *hourGroup, first uint64) error {
 	if len(hg.items) == 0 {
 		return nil
 	}
-	chunk := appendChunkHeader(make([]byte, 0, hg.bytes+8), len(hg.items))
-	for i, it := range hg.items {
-		chunk = append(chunk, it.encoded...)
+	body := make([]byte, 0, min(hg.bytes, fullBody))
+	for i, from := 0, 0; i < len(hg.items); i++ {
+		it := hg.items[i]
+		body = append(body, it.encoded...)
 		g.ids[it.digest].known.Seq = first + uint64(i)
-	}
-	if err := g.batch.Set(hourSeqKey(keyChunk, hg.hour.Hour, first), chunk, nil); err != nil {
-		return err
+		if i+1 < len(hg.items) && len(body) < fullBody {
+			continue
+		}
+		g.chunk = appendChunk(g.chunk[:0], i+1-from, body)
+		if err := g.batch.Set(hourSeqKey(keyChunk, hg.hour.Hour, first+uint64(from)), g.chunk, nil); err != nil {
+			return err
+		}
+		body, from = body[:0], i+1
 	}
 	return setJSON(g.batch, hourKey(keyHour, hg.hour.Hour), hg.record(first))
 }

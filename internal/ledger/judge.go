@@ -31,7 +31,7 @@ func (g *group) judge(r *request) error {
 }
 
 func (g *group) judgeItem(r *request, it *item) error {
-	k, found, err := g.find(it.digest)
+	k, found, err := g.find(it.digest, true)
 	if err != nil {
 		return err
 	}
@@ -52,13 +52,13 @@ func (g *group) judgeItem(r *request, it *item) error {
 	return g.applyWaiting(it)
 }
 
-// find is where an event is, those of this group included.
-func (g *group) find(d digest) (known, bool, error) {
+// find is where an event is, those of this group included. looked says that lookUp has asked for its id.
+func (g *group) find(d digest, looked bool) (known, bool, error) {
 	if c := g.ids[d]; c != nil {
 		return c.known, !c.forgotten, nil
 	}
 	k, found := g.known[d]
-	if !found && !g.looked(d) {
+	if !found && !looked {
 		var err error
 		if k, found, err = g.s.known(d); err != nil {
 			return known{}, false, err
@@ -81,7 +81,7 @@ func (g *group) reject(r *request, it *item, reason, detail string) {
 	if r != nil {
 		r.result.Rejections = append(r.result.Rejections, rejection)
 	}
-	g.refusals = append(g.refusals, newRefusal(g.now, rejection, &it.event))
+	g.refusals = append(g.refusals, newRefusal(g.now, rejection, it.event))
 }
 
 // accept takes an event into its hour. r is nil for a correction that was counted when it began to wait.
@@ -95,11 +95,12 @@ func (g *group) accept(r *request, it *item) error {
 	late := hg.hour.Sealed
 	g.l.mu.Unlock()
 	if late {
-		it.event.Flags = slices.Clone(it.event.Flags)
-		it.event.AddFlag(usage.FlagLate)
-		it.encoded = appendEvent(it.encoded[:0], &it.event)
+		it.change(func(e *usage.Event) {
+			e.Flags = slices.Clone(e.Flags)
+			e.AddFlag(usage.FlagLate)
+		})
 	}
-	g.ids[it.digest] = &idChange{known: known{Hour: h, Payload: [8]byte(it.payload[:8])}, accepted: it}
+	g.ids[it.digest] = g.newChange(idChange{known: known{Hour: h, Payload: [8]byte(it.payload[:8])}, accepted: it})
 	hg.items = append(hg.items, it)
 	hg.bytes += int64(len(it.encoded))
 	if r == nil {
@@ -140,11 +141,12 @@ func (g *group) judgeCorrection(r *request, it *item) error {
 	if it.amends {
 		settle = nil // its amounts are what it is about
 	}
-	if refused := t.apply(&it.event, settle); refused != nil {
+	var refused *usage.Invalid
+	it.change(func(e *usage.Event) { refused = t.apply(e, settle) })
+	if refused != nil {
 		g.reject(r, it, refused.Reason, refused.Detail)
 		return nil
 	}
-	it.encoded = appendEvent(it.encoded[:0], &it.event)
 	return g.accept(r, it)
 }
 

@@ -36,8 +36,8 @@ const (
 	metaChange  = "change"  // number of the last change
 )
 
-// stateVersion is the version of the layout of the store. A directory of a newer one is refused.
-const stateVersion = 1
+// stateVersion is the version of the layout of the store. A directory of another one is refused.
+const stateVersion = 2
 
 func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
 

@@ -6,10 +6,19 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-func TestIDsAreKnownWhetherOrNotTheirFiltersFitIntoTheCache(t *testing.T) {
-	for name, cache := range map[string]int64{"they fit": 4 << 20, "they don't": 2} {
-		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(o *Options) { o.CacheBytes, o.memTable = cache, 64<<10 })
+func TestIDsAreKnownWhetherOrNotTheyAreInMemory(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		cache  int64
+		before func(h *harness)
+	}{
+		{"they are", 4 << 20, func(*harness) {}},
+		{"they are after a restart", 4 << 20, func(h *harness) { h.restart() }},
+		{"they are not all read yet", 4 << 20, func(h *harness) { h.state.ids.whole.Store(false) }},
+		{"nor do filters fit into the cache", 2, func(h *harness) { h.state.ids.whole.Store(false) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t, func(o *Options) { o.CacheBytes, o.memTable = c.cache, 64<<10 })
 			const batches, size = 12, 1000
 			for n := range int64(batches) {
 				h.accept(benchEvents(n*size, size)...)
@@ -17,9 +26,10 @@ func TestIDsAreKnownWhetherOrNotTheirFiltersFitIntoTheCache(t *testing.T) {
 			if err := h.state.store.db.Compact(t.Context(), []byte{keyID}, []byte{keyID + 1}, false); err != nil {
 				t.Fatal(err)
 			}
-			if fit := h.filtersFit(h.state); fit != (cache > 2) {
+			if fit := h.filtersFit(h.state); fit != (c.cache > 2) {
 				t.Fatalf("filters fit: %v", fit)
 			}
+			c.before(h)
 			for n := range int64(batches) {
 				known := benchEvents(n*size, size)
 				at := h.known(t, known[0])

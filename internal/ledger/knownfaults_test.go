@@ -314,17 +314,19 @@ func TestADirectoryWithoutItsStateIsNotTakenOver(t *testing.T) {
 	h.wantTotal("acme", "1")
 }
 
-func TestANewerDirectoryIsRefused(t *testing.T) {
-	h := newHarness(t)
-	b := h.state.store.db.NewBatch()
-	must(setNumber(b, metaVersion, stateVersion+1))
-	must(h.state.store.commit(b))
-	must(h.Close())
-	if _, err := Open(h.o); err == nil || !strings.Contains(err.Error(), "run the newer program") {
-		t.Fatalf("got %v", err)
+func TestADirectoryOfAnotherVersionIsRefused(t *testing.T) {
+	for version, help := range map[uint64]string{stateVersion + 1: "run the newer program", stateVersion - 1: "run the program that wrote it"} {
+		h := newHarness(t)
+		b := h.state.store.db.NewBatch()
+		must(setNumber(b, metaVersion, version))
+		must(h.state.store.commit(b))
+		must(h.Close())
+		if _, err := Open(h.o); err == nil || !strings.Contains(err.Error(), help) {
+			t.Fatalf("got %v", err)
+		}
+		h.o.Directory = t.TempDir()
+		h.open()
 	}
-	h.o.Directory = t.TempDir()
-	h.open()
 }
 
 func TestAMonthOfHoursStaysReadableInOrderOfChanges(t *testing.T) {

@@ -37,7 +37,7 @@ type Options struct {
 
 	MaxOpenBytes int64 // events waiting for a seal, encoded; beyond it Append fails with ErrBusy
 	MinFreeBytes int64 // free disk space below which Append fails with ErrDiskFull
-	CacheBytes   int64 // block cache of the store
+	CacheBytes   int64 // block cache of the store; and of the filter of known ids, which grows with them up to it
 	SealBytes    int64 // events of one sealed part, encoded; an open hour that has more is sealed piece by piece
 
 	// Settle gives a correction its amounts. target has what was left of its quantities before, and what it was charged, earlier corrections included. It is

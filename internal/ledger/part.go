@@ -49,20 +49,20 @@ var errEnough = errors.New("enough")
 // planPart records the next part of an hour: whole chunks, as many as SealBytes take.
 func (l *Ledger) planPart(s *state, h *hour, until uint64) error {
 	p := part{From: h.To, To: until, At: l.now(), Dimensions: l.o.RollupDimensions}
-	var events []stored
-	err := s.store.scan(hourSeqKey(keyChunk, h.Hour, h.To), hourSeqKey(keyChunk, h.Hour, until), func(key, value []byte) (err error) {
-		if p.Events > 0 && p.Bytes+int64(len(value)) > l.o.SealBytes {
+	err := s.store.scan(hourSeqKey(keyChunk, h.Hour, h.To), hourSeqKey(keyChunk, h.Hour, until), func(key, value []byte) error {
+		events, bytes, _, err := readChunkHeader(value)
+		if err != nil {
+			return err
+		}
+		if p.Events > 0 && p.Bytes+int64(bytes) > l.o.SealBytes {
 			p.To = seqOf(key)
 			return errEnough
-		}
-		if events, err = splitChunk(events[:0], value); err != nil {
-			return err
 		}
 		if p.Events == 0 {
 			p.From = seqOf(key)
 		}
-		p.Events += int64(len(events))
-		p.Bytes += storedBytes(events)
+		p.Events += int64(events)
+		p.Bytes += int64(bytes)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
@@ -157,7 +157,7 @@ func (l *Ledger) makePart(s *state, h *hour, p *part) (made contents, bytes int6
 		files[i] = l.countingFile(file)
 		defer file.Close() // again, when all went well: that changes nothing
 	}
-	if made, err = l.writeContents(s, h.Hour, p.From, p.To, p.Dimensions, files); err != nil {
+	if made, err = l.writeContents(s, h.Hour, span{p.From, p.To, p.Events}, p.Dimensions, files); err != nil {
 		return contents{}, 0, err
 	}
 	if made.totals.Events != p.Events {
@@ -184,14 +184,19 @@ type contents struct {
 	rollups []parquetfile.RollupRow
 }
 
-// writeContents writes the events of an hour with numbers in [from, to), sorted, with their sums, into a file for each of
-// trees. The same events give the same bytes.
-func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, dimensions []string, files [len(trees)]*countingFile) (contents, error) {
+// span is the events of an hour with numbers in [from, to), so many of them.
+type span struct {
+	from, to uint64
+	events   int64
+}
+
+// writeContents writes a span of an hour's events, sorted, with their sums, into a file for each of trees. The same events give the same bytes.
+func (l *Ledger) writeContents(s *state, h usage.Hour, of span, dimensions []string, files [len(trees)]*countingFile) (contents, error) {
 	grouping, err := groupingOf(dimensions)
 	if err != nil {
 		return contents{}, err
 	}
-	events, err := s.readStored(h, from, to)
+	events, err := s.readStored(h, of)
 	if err != nil {
 		return contents{}, err
 	}
@@ -199,7 +204,7 @@ func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, dimensio
 	w := parquetfile.NewPartWriter(files[0], files[2], files[1], grouping)
 	var e usage.Event
 	for i := range events {
-		if err := events[i].decode(&e); err != nil {
+		if err := events[i].decodeShared(&e); err != nil {
 			return contents{}, err
 		}
 		if err := w.Write(&e); err != nil {
@@ -213,20 +218,14 @@ func (l *Ledger) writeContents(s *state, h usage.Hour, from, to uint64, dimensio
 	return contents{totals, w.Rollups()}, nil
 }
 
-// readStored reads the events of an hour with numbers in [from, to), as they came.
-func (s *state) readStored(h usage.Hour, from, to uint64) (events []stored, err error) {
-	err = s.store.scan(hourSeqKey(keyChunk, h, from), hourSeqKey(keyChunk, h, to), func(_, value []byte) (err error) {
-		events, err = splitChunk(events, slices.Clone(value))
+// readStored reads a span of an hour's events, as they came.
+func (s *state) readStored(h usage.Hour, of span) (events []stored, err error) {
+	events = make([]stored, 0, of.events)
+	err = s.store.scan(hourSeqKey(keyChunk, h, of.from), hourSeqKey(keyChunk, h, of.to), func(_, value []byte) (err error) {
+		events, err = splitChunk(events, value)
 		return err
 	})
 	return events, err
-}
-
-func storedBytes(events []stored) (n int64) {
-	for i := range events {
-		n += int64(events[i].size)
-	}
-	return n
 }
 
 func hourText(h usage.Hour) string { return "hour " + h.Start().Time().Format("2006-01-02T15Z") }

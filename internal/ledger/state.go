@@ -17,6 +17,7 @@ import (
 type state struct {
 	store   *store
 	witness *witness // used by the committer alone
+	ids     idsInMemory
 
 	next    uint64 // number of the next event; the first is 1
 	refused uint64 // number of the next refusal
@@ -133,6 +134,7 @@ func (l *Ledger) openState() (*state, error) {
 	if err := l.loadState(s); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	l.loadIDs(s)
 	err = l.finish(s)
 	if err == nil {
 		err = l.finishLateMerge(s)
@@ -203,10 +205,13 @@ func (s *state) checkVersion() error {
 		return err
 	}
 	if version > stateVersion {
-		return fmt.Errorf("the ledger's state has version %d, this program reads up to %d: run the newer program that wrote it", version, stateVersion)
+		return fmt.Errorf("the ledger's state has version %d, this program reads %d: run the newer program that wrote it", version, stateVersion)
 	}
 	if version == stateVersion {
 		return nil
+	}
+	if version > 0 {
+		return fmt.Errorf("the ledger's state has version %d, this program reads %d: run the program that wrote it until its hours are sealed, and set another writer_id here", version, stateVersion)
 	}
 	return s.update(func(b *pebble.Batch) error { return setNumber(b, metaVersion, stateVersion) })
 }

@@ -25,6 +25,8 @@ type store struct {
 	failed chan struct{} // closed by fail
 
 	measuring sync.WaitGroup // of looks at the size
+	reading   sync.WaitGroup // of what reads beside all else
+	closing   atomic.Bool
 
 	mu     sync.Mutex // guards what follows
 	err    error      // why it failed
@@ -81,7 +83,7 @@ func openStore(dir string, c *caches, o *Options) (*store, error) {
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		MemTableSize:                cmp.Or(o.memTable, memTableBytes),
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		Logger:                      storeLogger{s},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.fail(fmt.Errorf("work in the background: %w", err)) },
@@ -201,10 +203,20 @@ func (s *store) guard(f func() error) error {
 	}
 }
 
+// beside runs read until it is done or isOver; close waits for it.
+func (s *store) beside(read func()) { s.reading.Go(read) }
+
+// isOver says that the store failed or is being closed.
+func (s *store) isOver() bool { return s.closing.Load() || s.failure() != nil }
+
 // close ends the store in order, or, when it failed, as well as it can.
 func (s *store) close() error {
+	s.closing.Store(true)
 	if s.failure() == nil {
-		return s.guard(s.db.Close)
+		return s.guard(func() error {
+			s.reading.Wait()
+			return s.db.Close()
+		})
 	}
 	s.mu.Lock()
 	wedged := s.wedged
@@ -217,6 +229,7 @@ func (s *store) close() error {
 	go func() {
 		defer close(done)
 		defer func() { _ = recover() }() // it is broken: nothing that it says matters
+		s.reading.Wait()
 		_ = s.db.Close()
 		s.measuring.Wait()
 	}()

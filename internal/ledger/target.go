@@ -42,7 +42,7 @@ func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 	if t := g.targets[d]; t != nil {
 		return t, true, nil
 	}
-	k, found, err := g.find(d)
+	k, found, err := g.find(d, false)
 	if err != nil || !found {
 		return nil, false, err
 	}
@@ -71,7 +71,8 @@ func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 // readTarget finds the event itself: in this group, in the store, or in a sealed part.
 func (g *group) readTarget(d digest, key usage.Key, k known) (*target, error) {
 	if c := g.ids[d]; c != nil && c.accepted != nil {
-		e := c.accepted.event
+		e := *c.accepted.event
+		e.IngestedAt = c.accepted.ingestedAt
 		e.Lines = append([]usage.Line(nil), e.Lines...)
 		return &target{event: e}, nil
 	}

@@ -23,10 +23,10 @@ func waitingKey(target, own digest) []byte { return append(digestKey(keyWaiting,
 func (g *group) wait(r *request, it *item) {
 	d := digestOf(targetOf(it))
 	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest)}
-	g.ids[it.digest] = &idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}}
+	g.ids[it.digest] = g.newChange(idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}})
 	g.waiting[d] = append(g.waiting[d], w)
 	g.waits++
-	_ = g.batch.Set(w.key, it.event.AppendBinary(nil), nil) // a batch only fails when it is too large, and Commit says so
+	_ = g.batch.Set(w.key, it.event.AppendBinaryOf(nil, it.ingestedAt), nil) // a batch only fails when it is too large, and Commit says so
 	r.result.Accepted++
 	if it.event.Customer == usage.Unattributed {
 		r.result.Unattributed++
@@ -63,7 +63,7 @@ func (g *group) waitingFor(d digest) ([]*waitingCorrection, error) {
 		return err
 	})
 	slices.SortStableFunc(waiting, func(a, b *waitingCorrection) int {
-		return cmp.Or(cmp.Compare(a.item.event.IngestedAt, b.item.event.IngestedAt), slices.Compare(a.key, b.key))
+		return cmp.Or(cmp.Compare(a.item.ingestedAt, b.item.ingestedAt), slices.Compare(a.key, b.key))
 	})
 	return waiting, err
 }
@@ -73,11 +73,13 @@ func decodeWaiting(key, value []byte) (*waitingCorrection, error) {
 	if len(key) != 1+2*len(digest{}) {
 		return nil, corrupt("the key of a waiting correction", fmt.Errorf("it has %d bytes", len(key)))
 	}
-	if rest, err := usage.DecodeBinary(value, &w.item.event); err != nil || len(rest) > 0 {
+	w.item.event = new(usage.Event)
+	if rest, err := usage.DecodeBinary(value, w.item.event); err != nil || len(rest) > 0 {
 		return nil, corrupt("a waiting correction", errors.Join(err, errors.New("it is not one event")))
 	}
 	w.item.digest = digest(key[1+len(digest{}):])
 	w.item.payload = w.item.event.Payload()
+	w.item.ingestedAt = w.item.event.IngestedAt
 	return w, nil
 }
 
@@ -99,23 +101,26 @@ func (g *group) settle(w *waitingCorrection) error {
 		g.forget(w)
 		return nil
 	}
-	if refused := t.apply(&w.item.event, g.l.o.Settle); refused != nil {
+	var refused *usage.Invalid
+	w.item.change(func(e *usage.Event) { refused = t.apply(e, g.l.o.Settle) })
+	if refused != nil {
 		g.reject(nil, &w.item, refused.Reason, refused.Detail)
 		g.forget(w)
 		return nil
 	}
-	w.item.encoded = appendEvent(w.item.encoded[:0], &w.item.event)
 	return g.accept(nil, &w.item)
 }
 
-func (g *group) forget(w *waitingCorrection) { g.ids[w.item.digest] = &idChange{forgotten: true} }
+func (g *group) forget(w *waitingCorrection) {
+	g.ids[w.item.digest] = g.newChange(idChange{forgotten: true})
+}
 
 // expire refuses the corrections that have waited long enough.
 func (g *group) expire() error {
 	oldest := g.now - usage.Micros(g.l.o.CorrectionWait/time.Microsecond)
 	return g.s.scanKind(keyWaiting, func(key, value []byte) error {
 		w, err := decodeWaiting(key, value)
-		if err != nil || w.item.event.IngestedAt > oldest {
+		if err != nil || w.item.ingestedAt > oldest {
 			return err
 		}
 		return g.settle(w)
