@@ -48,29 +48,30 @@ type eventSubject struct {
 	config  string
 	conns   int
 	durable bool
+	ledger  string // that is there before; empty: none
 }
 
 func (s eventSubject) String() string { return fmt.Sprintf("%s, %d connections", s.name, s.conns) }
 
 func postedEvents(b *bench) error {
 	fmt.Printf("Events posted to /v1/events, arrays of %d: the durable pipeline against usage receiver → nop\n\n", eventsPerRequest)
-	header("connections", "nop, events/s", "durable, events/s", "ratio", "nop, CPU-s per million", "durable, CPU-s per million", "durable, peak RSS MiB", "bytes an event")
+	header("connections", "nop, events/s", "durable, events/s", "ratio", "nop, CPU-s per million", "durable, CPU-s per million", "durable, allocations an event", "durable, peak RSS MiB", "bytes an event")
 	for _, conns := range []int{1, 16} {
-		nop := eventSubject{"nop", receiveConfig, conns, false}
-		full := eventSubject{"durable pipeline", durableConfig, conns, true}
+		nop := eventSubject{name: "nop", config: receiveConfig, conns: conns}
+		full := eventSubject{name: "durable pipeline", config: durableConfig, conns: conns, durable: true}
 		results, err := inTurns(b, []eventSubject{nop, full}, b.events)
 		if err != nil {
 			return err
 		}
 		base, ours := results[nop.String()], results[full.String()]
 		row(fmt.Sprint(conns), spread(base, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"), ratio(median(ours, measured.rate), median(base, measured.rate)),
-			spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"), spread(ours, measured.peak, "%.0f"), spread(ours, measured.size, "%.1f"))
+			spread(base, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"), spread(ours, measured.heap, "%.1f"), spread(ours, measured.peak, "%.0f"), spread(ours, measured.size, "%.1f"))
 	}
 	return nil
 }
 
 func (b *bench) events(s eventSubject) (m measured, err error) {
-	p, err := b.start(s.config, "")
+	p, err := b.startWith(s.ledger, s.config, "")
 	if err != nil {
 		return m, err
 	}

@@ -14,8 +14,8 @@ func feedAgainstNone(b *bench) error {
 	defer taker.Close()
 	const exporter = "flush_interval: 5s"
 	feed := fmt.Sprintf("%s, feed: {every: 1s, receivers: {file: {}, openmeter: {endpoint: %q}}}", exporter, taker.URL)
-	off := eventSubject{"no feed", durableConfig, 4, true}
-	on := eventSubject{"feed", strings.Replace(durableConfig, exporter, feed, 1), 4, true}
+	off := eventSubject{name: "no feed", config: durableConfig, conns: 4, durable: true}
+	on := eventSubject{name: "feed", config: strings.Replace(durableConfig, exporter, feed, 1), conns: 4, durable: true}
 	fmt.Printf("Events posted to /v1/events, arrays of %d, 4 connections: with a billing feed of open hours, each second, against none\n\n", eventsPerRequest)
 	return compareEvents(b, off, on)
 }

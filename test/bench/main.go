@@ -28,8 +28,8 @@ type options struct {
 	conns   int    // of spans
 	content string // bytes per model call, with commas
 	profile string
-	rows    int // in PostgreSQL's table before it is measured
-	traces  int // that are open
+	rows    string // events before PostgreSQL and the ledger are measured, with commas
+	traces  int    // that are open
 }
 
 func main() {
@@ -43,8 +43,8 @@ func main() {
 	flag.StringVar(&only, "only", "", "spans, open, queue, events, pricing, feed, postgres or seal; several with commas; empty: all")
 	flag.StringVar(&o.content, "content", "0,2048,20480", "bytes of prompt and answer in a model call")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles; empty: none are taken")
-	flag.IntVar(&o.rows, "postgres-rows", 0, "rows in PostgreSQL's table before it is measured, such as 5000000")
 	flag.IntVar(&o.traces, "traces", 1_000_000, "open traces of 15 spans each")
+	flag.StringVar(&o.rows, "rows", "0,5000000", "events that PostgreSQL and the ledger have before they are compared")
 	flag.Parse()
 	if err := run(o, only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)

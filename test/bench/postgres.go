@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -32,25 +31,35 @@ func postgresRows(b *bench) error {
 		fmt.Println("PostgreSQL is not compared:", err)
 		return nil
 	}
-	subject := eventSubject{"durable pipeline", durableConfig, postgresConns, true}
-	var mu sync.Mutex
-	var theirs, ours []measured
-	for range b.rounds {
-		m, err := b.postgres(bin)
+	fmt.Printf("Events in batches of %d over %d connections: the durable pipeline against PostgreSQL, COPY + INSERT … ON CONFLICT\n\n", eventsPerRequest, postgresConns)
+	header("events before", "PostgreSQL, events/s", "durable, events/s", "ratio", "PostgreSQL's server, CPU-s per million", "durable, CPU-s per million")
+	for _, text := range strings.Split(b.rows, ",") {
+		rows, err := strconv.Atoi(text)
 		if err != nil {
+			return fmt.Errorf("-rows: %w", err)
+		}
+		subject := eventSubject{name: "durable pipeline", config: durableConfig, conns: postgresConns, durable: true}
+		if subject.ledger, err = b.filledLedger(rows); err != nil {
 			return err
 		}
-		mu.Lock()
-		theirs = append(theirs, m)
-		mu.Unlock()
-		if m, err = b.events(subject); err != nil {
+		var theirs, ours []measured
+		for range b.rounds {
+			m, err := b.postgres(bin, rows)
+			if err != nil {
+				return err
+			}
+			theirs = append(theirs, m)
+			if m, err = b.events(subject); err != nil {
+				return err
+			}
+			ours = append(ours, m)
+		}
+		if err := os.RemoveAll(subject.ledger); err != nil {
 			return err
 		}
-		ours = append(ours, m)
+		row(fmt.Sprint(rows), spread(theirs, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"),
+			ratio(median(ours, measured.rate), median(theirs, measured.rate)), spread(theirs, measured.cpu, "%.1f"), spread(ours, measured.cpu, "%.1f"))
 	}
-	fmt.Printf("Events in batches of %d over %d connections: the durable pipeline against PostgreSQL, COPY + INSERT … ON CONFLICT, %d rows before\n\n", eventsPerRequest, postgresConns, b.rows)
-	header("PostgreSQL, events/s", "durable, events/s", "ratio")
-	row(spread(theirs, measured.rate, "%.0f"), spread(ours, measured.rate, "%.0f"), ratio(median(ours, measured.rate), median(theirs, measured.rate)))
 	return nil
 }
 
@@ -139,7 +148,7 @@ const (
 )
 
 // postgres measures batches from scripts that psql runs: as many of them as take about the load's time.
-func (b *bench) postgres(bin string) (m measured, err error) {
+func (b *bench) postgres(bin string, rows int) (m measured, err error) {
 	p, err := b.newPostgres(bin)
 	if err != nil {
 		return m, err
@@ -149,7 +158,7 @@ func (b *bench) postgres(bin string) (m measured, err error) {
 			err = stopped
 		}
 	}()
-	if err := p.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-c", schema, "-c", fmt.Sprintf(fill, b.rows)); err != nil {
+	if err := p.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-c", schema, "-c", fmt.Sprintf(fill, rows)); err != nil {
 		return m, err
 	}
 	batches := max(5, int(b.seconds.Seconds()*15))
@@ -160,6 +169,10 @@ func (b *bench) postgres(bin string) (m measured, err error) {
 			return m, err
 		}
 	}
+	before, err := p.cpu()
+	if err != nil {
+		return m, err
+	}
 	var g errgroup.Group
 	begin := time.Now()
 	for _, s := range scripts {
@@ -168,8 +181,21 @@ func (b *bench) postgres(bin string) (m measured, err error) {
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
-	m.perSecond = float64(postgresConns*batches*eventsPerRequest) / time.Since(begin).Seconds()
-	return m, nil
+	events := float64(postgresConns * batches * eventsPerRequest)
+	m.perSecond = events / time.Since(begin).Seconds()
+	after, err := p.cpu()
+	m.cpuPerUnit = (after - before).Seconds() / events * 1e6
+	return m, err
+}
+
+// cpu is what the server and the connections that it has ended have used.
+func (p *postgres) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(filepath.Join(p.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	pid, _, _ := strings.Cut(string(text), "\n")
+	return cpuTime(pid, true)
 }
 
 func script(conn, batches int) string {

@@ -7,8 +7,8 @@ import (
 
 // pricingAgainstNone posts events to the durable pipeline with the built-in catalogue, and without prices.
 func pricingAgainstNone(b *bench) error {
-	off := eventSubject{"no prices", strings.Replace(durableConfig, "[dedupe, pricing]", "[dedupe]", 1), 4, true}
-	on := eventSubject{"built-in catalogue", durableConfig, 4, true}
+	off := eventSubject{name: "no prices", config: strings.Replace(durableConfig, "[dedupe, pricing]", "[dedupe]", 1), conns: 4, durable: true}
+	on := eventSubject{name: "built-in catalogue", config: durableConfig, conns: 4, durable: true}
 	fmt.Printf("Events posted to /v1/events, arrays of %d, 4 connections: with the built-in catalogue against no pricing\n\n", eventsPerRequest)
 	return compareEvents(b, off, on)
 }

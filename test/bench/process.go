@@ -27,6 +27,7 @@ type process struct {
 	log     bytes.Buffer
 	exited  chan struct{}
 	started time.Duration // CPU time when it was ready
+	before  float64       // allocations until then
 }
 
 type ports struct{ OTLP, API, Metrics, Health, Pprof, Next string }
@@ -42,10 +43,18 @@ func freePort() (string, error) {
 }
 
 // start starts the program and waits until it is ready. next is the OTLP port of the program behind it, if there is one.
-func (b *bench) start(config, next string) (*process, error) {
+func (b *bench) start(config, next string) (*process, error) { return b.startWith("", config, next) }
+
+// startWith is start with a copy of a ledger, when there is one.
+func (b *bench) startWith(ledger, config, next string) (*process, error) {
 	dir, err := b.folder()
 	if err != nil {
 		return nil, err
+	}
+	if ledger != "" {
+		if err := os.CopyFS(filepath.Join(dir, "usage"), os.DirFS(ledger)); err != nil {
+			return nil, err
+		}
 	}
 	p := &process{dir: dir, ports: ports{Next: next}}
 	for _, to := range []*string{&p.ports.OTLP, &p.ports.API, &p.ports.Metrics, &p.ports.Health, &p.ports.Pprof} {
@@ -84,6 +93,9 @@ func (p *process) launch(binary, config string) error {
 	})
 	if err == nil {
 		p.started, err = p.cpu()
+	}
+	if err == nil {
+		p.before, err = p.allocations()
 	}
 	if err != nil {
 		p.kill()
@@ -159,17 +171,27 @@ const clockTick = 10 * time.Millisecond
 
 // cpu is user and system time since the program started.
 func (p *process) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return cpuTime(strconv.Itoa(p.cmd.Process.Pid), false)
+}
+
+// cpuTime is a process's user and system time, and that of its children that have ended.
+func cpuTime(pid string, children bool) (sum time.Duration, err error) {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return 0, err
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))[11:15] // user, system, the same of children
+	if !children {
+		fields = fields[:2]
 	}
-	system, err := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * clockTick, err
+	for _, f := range fields {
+		ticks, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(ticks) * clockTick
+	}
+	return sum, nil
 }
 
 // peakRSS is in MiB.
@@ -218,6 +240,25 @@ func (p *process) metric(name string) (sum float64, err error) {
 		sum += v
 	}
 	return sum, lines.Err()
+}
+
+// allocations is how many objects the program has allocated since it started.
+func (p *process) allocations() (n float64, err error) {
+	resp, err := http.Get("http://127.0.0.1:" + p.ports.Pprof + "/debug/pprof/heap?debug=1")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	_, after, found := bytes.Cut(text, []byte("\n# Mallocs = "))
+	if !found {
+		return 0, errors.New("the heap's profile doesn't say how many objects were allocated")
+	}
+	number, _, _ := bytes.Cut(after, []byte("\n"))
+	return strconv.ParseFloat(string(number), 64)
 }
 
 // profiled runs work and keeps a CPU profile of its first seconds in file, unless that is empty.

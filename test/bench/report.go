@@ -11,12 +11,14 @@ type measured struct {
 	throughout float64 // the same, until the last event was in the ledger, the settling of its trace included
 	cpuPerUnit float64 // CPU-seconds of the subject per million of them, until its last event was in the ledger
 	rss        float64 // the largest resident size, in MiB
+	allocs     float64 // allocations of the subject per unit, until its last event was in the ledger
 	bytes      float64 // of the ledger's parts per event, when the program has ended
 }
 
 func (m measured) rate() float64 { return m.perSecond }
 func (m measured) full() float64 { return m.throughout }
 func (m measured) cpu() float64  { return m.cpuPerUnit }
+func (m measured) heap() float64 { return m.allocs }
 func (m measured) peak() float64 { return m.rss }
 func (m measured) size() float64 { return m.bytes }
 

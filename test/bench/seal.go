@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,6 +64,36 @@ func sealHour(b *bench) error {
 	row(spread(kept, measured.rate, "%.0f"), spread(parts, measured.rate, "%.0f"), spread(sealed, measured.rate, "%.0f"),
 		spread(parts, measured.size, "%.1f"), spread(sealed, measured.size, "%.1f"))
 	return nil
+}
+
+// filledLedger is a folder with a ledger of so many events, sealed, in hours that are over; empty when there are to be none.
+func (b *bench) filledLedger(events int) (string, error) {
+	if events == 0 {
+		return "", nil
+	}
+	const batch = 10 * eventsPerRequest
+	dir, err := b.folder()
+	if err != nil {
+		return "", err
+	}
+	l, err := ledger.Open(ledger.Options{Directory: dir, WriterID: "main", Manual: true})
+	if err != nil {
+		return "", err
+	}
+	from := time.Now().Add(-24 * time.Hour).Truncate(time.Hour)
+	for at := 0; at < events; at += batch {
+		var old []usage.Event
+		for i := at; i < min(at+batch, events); i += eventsPerRequest {
+			old = append(old, ledgerEvents(i, from)...)
+		}
+		for i := range old {
+			old[i].ID = "old_" + old[i].ID
+		}
+		if _, err := l.Append(context.Background(), old[:min(batch, events-at)]); err != nil {
+			return "", errors.Join(err, l.Close())
+		}
+	}
+	return dir, errors.Join(l.Seal(context.Background()), l.Close())
 }
 
 func ledgerEvents(first int, hour time.Time) []usage.Event {

@@ -271,6 +271,11 @@ func (p *process) finish(units, events int, elapsed time.Duration) (m measured, 
 	}
 	m.perSecond = float64(units) / elapsed.Seconds()
 	m.cpuPerUnit = (used - p.started).Seconds() / float64(units) * 1e6
+	allocations, err := p.allocations()
+	if err != nil {
+		return m, err
+	}
+	m.allocs = (allocations - p.before) / float64(units)
 	if err := p.stop(); err != nil {
 		return m, err
 	}
