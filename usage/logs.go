@@ -75,15 +75,26 @@ func DecodeRecord(resource pcommon.Resource, r plog.LogRecord, e *Event) error {
 // DecodeLogs reads all usage events in ld. foreign counts the records of something else, without refusals. Records that carry an event that can't be
 // read are named in a *RejectedError, beside the events that can.
 func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
-	count := ld.LogRecordCount()
-	events = make([]Event, 0, count)
-	lines := make([]Line, count) // room for one line of each, which many have
+	return DecodeLogsInto(nil, ld)
+}
+
+// DecodeLogsInto is DecodeLogs into the room of events that nobody reads any more, their lists' included.
+func DecodeLogsInto(room []Event, ld plog.Logs) (events []Event, foreign int, err error) {
+	events = room[:0]
+	if count := ld.LogRecordCount(); cap(events) < count {
+		events = make([]Event, count)
+		lines := make([]Line, count) // one for each, which many have
+		for i := range events {
+			events[i].Lines = lines[i : i : i+1]
+		}
+		events = events[:0]
+	}
 	var rejected RejectedError
 	for _, rl := range ld.ResourceLogs().All() {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
 				n := len(events)
-				events = append(events, Event{Lines: lines[n : n : n+1]})
+				events = events[:n+1]
 				e := &events[n]
 				switch err := DecodeRecord(rl.Resource(), r, e); {
 				case IsRefusal(r):
@@ -94,7 +105,7 @@ func DecodeLogs(ld plog.Logs) (events []Event, foreign int, err error) {
 				default:
 					continue
 				}
-				events = events[:len(events)-1]
+				events = events[:n]
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/collector/component"
@@ -96,13 +97,23 @@ func (e *usageExporter) shutdown(context.Context) error {
 	return errors.Join(e.control.Close(), e.feed.close(), l.Close())
 }
 
+// rooms are for the events of a batch, which the ledger doesn't keep.
+var rooms = sync.Pool{New: func() any { return new([]usage.Event) }}
+
+const keptEvents = 4096 // of a room
+
 // consume answers nil when every event is durable. A permanent error that holds a *usage.RejectedError names those that
 // were not taken, all others are durable; any other error asks for all of them again.
 func (e *usageExporter) consume(ctx context.Context, ld plog.Logs) error {
-	events, foreign, err := usage.DecodeLogs(ld)
+	room := rooms.Get().(*[]usage.Event)
+	events, foreign, err := usage.DecodeLogsInto(*room, ld)
 	rejections, _ := usage.Rejected(err)
 	e.telemetry.UsageboxLedgerForeign.Add(ctx, int64(foreign))
 	result, err := e.ledger.Append(ctx, events, rejections...)
+	if cap(events) <= keptEvents {
+		*room = events
+		rooms.Put(room)
+	}
 	if err != nil {
 		return err
 	}

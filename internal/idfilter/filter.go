@@ -8,24 +8,25 @@ import (
 )
 
 const (
-	blockWords    = 8  // of 64 bits: a cache line
-	blockBytes    = 64 // the same
-	keysPerBlock  = 42 // 12 bits a key: of a hundred absent keys one or two seem to be there
-	probes        = 6  // bits that a key sets in its block
-	smallestChunk = 1 << 10
+	blockWords   = 8  // of 64 bits: a cache line
+	blockBytes   = 64 // the same
+	keysPerBlock = 42 // 12 bits a key: of a hundred absent keys one or two seem to be there
+	probes       = 6  // bits that a key sets in its block
+	firstChunk   = 1 << 10
 )
 
 // Filter is a Bloom filter of hashes. It grows by chunks, each twice as large as the one before, up to its limit; what is added beyond fills the chunks that
 // are there, and more of what is absent seems to be there. One goroutine adds; any number may read a Copy meanwhile.
 type Filter struct {
 	limit  int // blocks of all chunks
+	first  int // blocks of the first one
 	chunks [][]uint64
 	blocks int // that they have
 	room   int // keys that the last chunk still takes
 }
 
-// New is an empty filter of at most limit bytes, at least those of its smallest chunk.
-func New(limit int64) *Filter { return &Filter{limit: int(limit / blockBytes)} }
+// New is an empty filter of at most limit bytes, at least those of its first chunk.
+func New(limit int64) *Filter { return &Filter{limit: int(limit / blockBytes), first: firstChunk} }
 
 // Add adds a hash.
 func (f *Filter) Add(h [16]byte) {
@@ -47,7 +48,7 @@ func (f *Filter) Add(h [16]byte) {
 
 // grow adds a chunk, unless that is more than the limit.
 func (f *Filter) grow() {
-	blocks := smallestChunk << len(f.chunks)
+	blocks := f.first << len(f.chunks)
 	if len(f.chunks) > 0 && f.blocks+blocks > f.limit {
 		f.room = -1
 		return

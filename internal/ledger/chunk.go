@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/klauspost/compress/s2"
@@ -84,6 +85,7 @@ func readChunkHeader(b []byte) (events, bytes int, rest []byte, err error) {
 type stored struct {
 	timestamp usage.Micros
 	customer  []byte
+	rank      int // of the customer, among those that are sorted with it
 	event     []byte
 	size      int // in the chunk, its length included
 }
@@ -100,9 +102,26 @@ func (s *stored) id() []byte {
 	return s.event[1+n : 1+n+int(length)]
 }
 
-// compareStored is parquetfile.Compare.
+// sortStored sorts by parquetfile.Compare.
+func sortStored(events []stored) {
+	ranks := make(map[string]int)
+	for i := range events {
+		if _, known := ranks[string(events[i].customer)]; !known {
+			ranks[string(events[i].customer)] = 0
+		}
+	}
+	for rank, customer := range slices.Sorted(maps.Keys(ranks)) {
+		ranks[customer] = rank
+	}
+	for i := range events {
+		events[i].rank = ranks[string(events[i].customer)]
+	}
+	slices.SortFunc(events, compareStored)
+}
+
+// compareStored compares events whose customers are ranked.
 func compareStored(a, b stored) int {
-	if c := bytes.Compare(a.customer, b.customer); c != 0 {
+	if c := cmp.Compare(a.rank, b.rank); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(a.timestamp, b.timestamp); c != 0 {
@@ -164,7 +183,7 @@ func splitChunk(dst []stored, chunk []byte) ([]stored, error) {
 		if n <= 0 || length > uint64(len(body)-n) {
 			return nil, errShortChunk()
 		}
-		dst = append(dst, stored{usage.Micros(timestamp), body[n : n+int(length)], body[n+int(length):], size})
+		dst = append(dst, stored{timestamp: usage.Micros(timestamp), customer: body[n : n+int(length)], event: body[n+int(length):], size: size})
 	}
 	if len(b) > 0 {
 		return nil, corrupt("a chunk of events in the store", errors.New("bytes follow its events"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -79,7 +80,8 @@ func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usa
 	}
 	defer l.closed.Done()
 	now := l.now()
-	r := &request{items: make([]item, 0, len(events)), encoded: make([]byte, 0, len(events)*encodedSize), done: make(chan struct{})}
+	r := newRequest(len(events))
+	defer r.release()
 	for i := range refused {
 		r.refuse(now, refused[i], nil)
 	}
@@ -96,6 +98,27 @@ func (l *Ledger) append(ctx context.Context, events []usage.Event, refused []usa
 	}
 	<-r.done
 	return r, r.err
+}
+
+// requests keep their room from one Append to the next.
+var requests = sync.Pool{New: func() any { return new(request) }}
+
+const keptBytes = 4 << 20 // of a request that waits for its next use
+
+func newRequest(events int) *request {
+	kept := requests.Get().(*request)
+	return &request{
+		items: slices.Grow(kept.items[:0], events), encoded: slices.Grow(kept.encoded[:0], events*encodedSize), done: make(chan struct{}),
+	}
+}
+
+// release gives back the room of a request that is done.
+func (r *request) release() {
+	if cap(r.encoded) <= keptBytes {
+		clear(r.items)
+		requests.Put(&request{items: r.items, encoded: r.encoded})
+	}
+	r.items, r.encoded = nil, nil
 }
 
 // enter registers an appender, unless the ledger is closing.

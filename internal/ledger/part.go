@@ -3,7 +3,6 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -200,7 +199,7 @@ func (l *Ledger) writeContents(s *state, h usage.Hour, of span, dimensions []str
 	if err != nil {
 		return contents{}, err
 	}
-	slices.SortFunc(events, compareStored)
+	sortStored(events)
 	w := parquetfile.NewPartWriter(files[0], files[2], files[1], grouping)
 	var e usage.Event
 	for i := range events {
