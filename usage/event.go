@@ -40,8 +40,12 @@ const (
 	FlagUnknownDialect = "unknown_dialect" // read by the generic row of the dialect table
 	FlagError          = "error"           // the operation ended in an error
 	FlagSubAgent       = "sub_agent"       // an agent run below another one
+	FlagRefusedNumbers = "refused_numbers" // its span reports numbers that can't be counts; see the dimension refused_numbers
 	FlagReported       = "cost_reported"   // the sender said what it cost; see the dimension reported_cost
 )
+
+// DimensionRefused says which numbers of its span are not in an event, and what they are.
+const DimensionRefused = "refused_numbers"
 
 // Meters of this program, disjoint: adding them up never counts a token twice. API events bring others freely.
 const (

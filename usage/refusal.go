@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"slices"
+
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 )
@@ -24,6 +26,24 @@ type Refusal struct {
 	Event  Event  // as far as it could be read; it need not be valid
 	Reason string // one of the Reason constants
 	Detail string // for people: what is wrong with which value
+}
+
+// RefusedNumbers is a refusal for each event of a span that reports numbers which can't be counts.
+func RefusedNumbers(events []Event) (refusals []Refusal) {
+	for i := range events {
+		e := &events[i]
+		if e.Kind != KindUsage || !slices.Contains(e.Flags, FlagRefusedNumbers) {
+			continue
+		}
+		refused := ""
+		for _, d := range e.Dimensions {
+			if d.Key == DimensionRefused {
+				refused = d.Value
+			}
+		}
+		refusals = append(refusals, Refusal{Event: *e, Reason: ReasonInvalidQuantity, Detail: "not a count of tokens: " + refused + "; what else the span says was counted"})
+	}
+	return refusals
 }
 
 // EncodeRefusals adds a log record for each refusal.

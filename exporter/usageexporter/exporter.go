@@ -117,7 +117,7 @@ func (e *usageExporter) consume(ctx context.Context, ld plog.Logs) error {
 	if err != nil {
 		return err
 	}
-	if err := e.ledger.Refuse(ctx, usage.DecodeRefusals(ld)); err != nil {
+	if err := e.ledger.Refuse(ctx, append(usage.DecodeRefusals(ld), usage.RefusedNumbers(events)...)); err != nil {
 		return err
 	}
 	if len(result.Rejections) == 0 && foreign == 0 {

@@ -240,6 +240,10 @@ func (d *decider) event(members []int, counts string, lines ...usage.Line) *Plan
 			e.AddFlag(usage.FlagReported)
 			e.Dimensions = append(e.Dimensions, usage.Dimension{Key: "reported_cost", Value: f.ReportedCost}, usage.Dimension{Key: "reported_currency", Value: f.CostCurrency})
 		}
+		if f.Refused != "" && !slices.ContainsFunc(e.Dimensions, func(d usage.Dimension) bool { return d.Key == usage.DimensionRefused }) {
+			e.AddFlag(usage.FlagRefusedNumbers)
+			e.Dimensions = append(e.Dimensions, usage.Dimension{Key: usage.DimensionRefused, Value: f.Refused})
+		}
 	}
 	e.Normalize()
 	if e.Customer == usage.Unattributed {

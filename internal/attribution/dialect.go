@@ -77,6 +77,12 @@ var (
 		"cache_write": FieldCacheWrite, "reasoning": FieldReasoning, "input_audio": FieldInputAudio, "output_audio": FieldOutputAudio,
 		"input_image": FieldInputImage, "output_image": FieldOutputImage,
 	}
+	fieldNames = func() (names [numFields]string) {
+		for name, field := range tokenFields {
+			names[field] = name
+		}
+		return names
+	}()
 	textFields  = []string{"operation", "provider", "model", "requested", "response_id", "call_id", "tool", "agent", "node", "cost", "finish", "refusal", "duration_ms"}
 	cacheRules  = []string{"inside", "outside", "outside_anthropic"}
 	thoughtRule = []string{"inside", "outside"}

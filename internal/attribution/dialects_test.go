@@ -261,8 +261,16 @@ func TestNumbersThatCannotBeTokensAreRefused(t *testing.T) {
 		if _, isBool := bad.(bool); isBool {
 			continue
 		}
-		if f.Usage.has(FieldInput) || !f.is(TraitInvalid) {
-			t.Errorf("%v is taken as %d tokens", bad, f.Usage.N[FieldInput])
+		if f.Usage.has(FieldInput) || !f.is(TraitInvalid) || f.Refused != fmt.Sprintf("input %q", fmt.Sprint(bad)) {
+			t.Errorf("%v is taken as %d tokens, refused is %s", bad, f.Usage.N[FieldInput], f.Refused)
+		}
+		events := Decide([]Fact{f}, nil).Events
+		if len(events) != 1 {
+			t.Fatal(events)
+		}
+		e := &events[0].Event
+		if refusals := usage.RefusedNumbers([]usage.Event{*e}); len(refusals) != 1 || !strings.Contains(refusals[0].Detail, f.Refused) || e.Line(usage.MeterTokensOut) == nil || e.Line(usage.MeterTokensIn) != nil {
+			t.Errorf("%v: %+v of %+v", bad, refusals, e)
 		}
 	}
 	for text, want := range map[any]int64{"12": 12, 12.0: 12, "1.2e1": 12} {

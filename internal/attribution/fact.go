@@ -172,6 +172,7 @@ type Fact struct {
 	CallID       string // of a tool call
 	Service      string
 	ReportedCost string // decimal text, as sent
+	Refused      string // with TraitInvalid: which numbers, and what they are
 	CostCurrency string
 
 	Usage    Reported

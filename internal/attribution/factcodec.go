@@ -8,9 +8,9 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// The form of a fact in stores, version 1: a version byte; ids; start and end as varints; role, traits, rank; the texts in
-// their order, each with its length; the reported numbers that are there; the two identities; links.
-const factVersion = 1
+// The form of a fact in stores, version 2: a version byte; ids; start and end as varints; role, traits, rank; the texts in
+// their order, each with its length, and with TraitInvalid what was refused; the reported numbers that are there; the two identities; links.
+const factVersion = 2
 
 // ErrCorrupt says that bytes are not what AppendBinary writes.
 var ErrCorrupt = errors.New("corrupt fact")
@@ -34,6 +34,9 @@ func (f *Fact) AppendBinary(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(f.Traits))
 	for _, s := range f.texts() {
 		b = appendText(b, *s)
+	}
+	if f.is(TraitInvalid) {
+		b = appendText(b, f.Refused)
 	}
 	b = binary.AppendUvarint(b, uint64(f.Usage.Has))
 	for i := range numFields {
@@ -115,6 +118,9 @@ func (r *reader) fact(f *Fact) error {
 	f.Traits = Trait(r.uvarint())
 	for _, s := range f.texts() {
 		*s = r.text()
+	}
+	if f.is(TraitInvalid) {
+		f.Refused = r.text()
 	}
 	f.Usage.Has = uint16(r.uvarint()) & (1<<numFields - 1)
 	for i := range numFields {

@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -173,7 +174,7 @@ func (r *rule) holds(a *attributes, name string) bool {
 
 func (r *Reader) tokens(a *attributes, d *dialect, f *Fact) {
 	contents := len(d.ContentModels) == 0 || globs(d.ContentModels, strings.ToLower(f.model()))
-	if !readTokens(a, d, &f.Usage, contents) {
+	if f.Refused = readTokens(a, d, &f.Usage, contents); f.Refused != "" {
 		f.Traits |= TraitInvalid
 	}
 	switch d.Cache {
@@ -198,9 +199,11 @@ func (r *Reader) tokens(a *attributes, d *dialect, f *Fact) {
 	}
 }
 
-// readTokens reads every number; ok is false when one of them can't be a count.
-func readTokens(a *attributes, d *dialect, u *Reported, contents bool) (ok bool) {
-	ok = true
+// maxRefused bounds what is kept of a number that can't be a count.
+const maxRefused = 32
+
+// readTokens reads every number. refused says which of them can't be counts, and what they are.
+func readTokens(a *attributes, d *dialect, u *Reported, contents bool) (refused string) {
 	for field := range numFields {
 		for i := range d.tokens[field] {
 			n, present, valid := a.number(&d.tokens[field][i], contents)
@@ -208,14 +211,19 @@ func readTokens(a *attributes, d *dialect, u *Reported, contents bool) (ok bool)
 				continue
 			}
 			if !valid {
-				ok = false
+				s := &d.tokens[field][i]
+				value := ""
+				if a.has[s.key] {
+					value = textAt(a.values[s.key], s.path)
+				}
+				refused += fmt.Sprintf(", %s %q", fieldNames[field], strings.ToValidUTF8(value[:min(len(value), maxRefused)], ""))
 				continue
 			}
 			u.set(field, n)
 			break
 		}
 	}
-	return ok
+	return strings.TrimPrefix(refused, ", ")
 }
 
 // number is the count at a source: where it has parts, the sum of those that are there.
