@@ -218,16 +218,23 @@ func (c *calls) alikeSiblings(p pair, f, g *node) (pair, bool) {
 		if f.reports() {
 			silent = g
 		}
-		return p, within(f.Fact, g.Fact) && !silent.is(TraitRefused)
+		return p, sameTime(f.Fact, g.Fact) && !silent.is(TraitRefused)
 	default:
 		p.score = 4
-		return p, within(f.Fact, g.Fact) && f.is(TraitRefused) == g.is(TraitRefused)
+		return p, sameTime(f.Fact, g.Fact) && f.is(TraitRefused) == g.is(TraitRefused)
 	}
 }
 
 // within says whether one of two spans lies inside the other.
 func within(f, g *Fact) bool {
 	return f.Start-slack <= g.Start && g.End <= f.End+slack || g.Start-slack <= f.Start && f.End <= g.End+slack
+}
+
+// sameTime says whether two spans take the same time: one lies inside the other, or they share three quarters of the longer. Callbacks of a busy
+// process begin and end late.
+func sameTime(f, g *Fact) bool {
+	shared := min(f.End, g.End) - max(f.Start, g.Start)
+	return within(f, g) || shared > 0 && 4*shared >= 3*max(f.End-f.Start, g.End-g.Start)
 }
 
 // related says whether one plain name is the other, or its dated form.

@@ -92,7 +92,7 @@ func (c *calls) toolAround(i int) int {
 func sameName(a, b string) bool { return a == "" || b == "" || a == b }
 
 // sameTool is a counted span of the same call elsewhere in the trace: of the same id, unless it is an id that a server uses again; without
-// ids another emitter's span of the same tool around or inside this one's time.
+// ids another emitter's span of the same tool at the same time.
 func (c *calls) sameTool(i int, withID, named []int, out counts) int {
 	f := c.nodes[i].Fact
 	if f.CallID != "" && !c.rules.off(RuleToolCallID) {
@@ -109,7 +109,7 @@ func (c *calls) sameTool(i int, withID, named []int, out counts) int {
 	}
 	for _, j := range named[max(0, len(named)-maxActive):] {
 		g := c.nodes[j].Fact
-		if g.Emitter != f.Emitter && within(f, g) && !slices.Contains(out.seen[j], f.Emitter) {
+		if g.Emitter != f.Emitter && sameTime(f, g) && !slices.Contains(out.seen[j], f.Emitter) {
 			return j
 		}
 	}

@@ -279,6 +279,22 @@ var traps = []struct {
 		want: "1 tool_calls=1; 3 tool_calls=1",
 	},
 	{
+		name: "two callbacks tell of one call, the second begins and ends late",
+		facts: []Fact{
+			span(1, 0, RolePlain, 0, 500), span(2, 1, RoleCall, 100, 260), span(3, 1, RoleCall, 130, 271, sdk),
+			span(4, 1, RoleTool, 300, 460, tool("t")), span(5, 1, RoleTool, 330, 471, tool("t"), sdk),
+		},
+		want: "3 requests=1 (usage_missing); 4 tool_calls=1",
+	},
+	{
+		name: "two calls of two emitters overlap by half: they are two",
+		facts: []Fact{
+			span(1, 0, RolePlain, 0, 500), span(2, 1, RoleCall, 100, 200), span(3, 1, RoleCall, 150, 250, sdk),
+			span(4, 1, RoleTool, 300, 400, tool("t")), span(5, 1, RoleTool, 350, 450, tool("t"), sdk),
+		},
+		want: "2 requests=1 (usage_missing); 3 requests=1 (usage_missing); 4 tool_calls=1; 5 tool_calls=1",
+	},
+	{
 		name: "embeddings below an agent are not in the sum of its answers",
 		facts: []Fact{
 			span(1, 0, RoleAgent, 0, 300, in(300), out(30)), span(2, 1, RoleEmbedding, 10, 20, in(7)),
