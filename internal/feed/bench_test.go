@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -21,10 +22,12 @@ func (taker) Send(_ context.Context, records []*Record) []Outcome {
 	return Fates(len(records), Outcome{Fate: Delivered})
 }
 
-// BenchmarkHour feeds an hour of 100,000 customers with five meters each from a real ledger: records made, and delivered in calls of 100, each second; the
+var benchCustomers = flag.Int("feed.customers", 100_000, "customers of BenchmarkHour, a multiple of 5,000")
+
+// BenchmarkHour feeds an hour of many customers with five meters each from a real ledger: records made, and delivered in calls of 100, each second; the
 // store's bytes for each record that waits, and the memory that it takes.
 func BenchmarkHour(b *testing.B) {
-	const customers = 100_000
+	customers := *benchCustomers
 	meters := []string{"llm_requests", "llm_tokens_in", "llm_tokens_out", "llm_tokens_cache_read", "tool_calls"}
 	for b.Loop() {
 		b.StopTimer()
