@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"os"
@@ -246,6 +247,7 @@ func (r *Reader) Append(facts []Fact, td ptrace.Traces, received usage.Micros) [
 				r.span(a, rules, s, f)
 				f.Own.inherit(&scoped)
 				a.clear()
+				f.name()
 				f.clamp(received, r.maxAhead)
 			}
 		}
@@ -292,8 +294,25 @@ func (id *Identity) inherit(from *Identity) {
 	}
 }
 
-// clamp keeps a clock that runs ahead from putting usage into an hour to come.
+// name gives a span without ids some that are a function of what it says: sent again it is the same span.
+func (f *Fact) name() {
+	if f.Span != (SpanID{}) && f.Trace != (TraceID{}) {
+		return
+	}
+	sum := sha256.Sum256(f.AppendBinary(nil))
+	if f.Span == (SpanID{}) {
+		f.Span = SpanID(sum[16:24])
+	}
+	if f.Trace == (TraceID{}) {
+		f.Trace = TraceID(sum[:16])
+	}
+}
+
+// clamp keeps a clock that runs ahead from putting usage into an hour to come. What says no time is of when it came.
 func (f *Fact) clamp(received, ahead usage.Micros) {
+	if f.Start <= 0 && f.End <= 0 {
+		f.Start, f.End = received, received
+	}
 	if f.End < f.Start {
 		f.End = f.Start
 	}

@@ -2,7 +2,6 @@ package attributionprocessor
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -95,9 +94,6 @@ func arrive(facts []attribution.Fact) []tracestore.Arrival {
 	together := true
 	for i := range facts {
 		f := &facts[i]
-		if f.Span == (attribution.SpanID{}) || f.Trace == (attribution.TraceID{}) {
-			name(f)
-		}
 		if i > 0 && f.Trace == facts[i-1].Trace {
 			of[i] = of[i-1]
 			counts[of[i]]++
@@ -136,16 +132,6 @@ func gather(facts []attribution.Fact, of, counts []int) []attribution.Fact {
 		next[of[i]]++
 	}
 	return sorted
-}
-
-func name(f *attribution.Fact) {
-	sum := sha256.Sum256(f.AppendBinary(nil))
-	if f.Span == (attribution.SpanID{}) {
-		f.Span = attribution.SpanID(sum[16:24])
-	}
-	if f.Trace == (attribution.TraceID{}) {
-		f.Trace = attribution.TraceID(sum[:16])
-	}
 }
 
 func ours(r plog.LogRecord) bool { return r.EventName() == usage.EventName || usage.IsRefusal(r) }

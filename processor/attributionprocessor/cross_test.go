@@ -266,3 +266,52 @@ func TestALongConversationIsLookedAtAgainOnlyForNews(t *testing.T) {
 		t.Fatalf("%d events: each call is retracted and told anew once", got)
 	}
 }
+
+// A span without ids, without times or with a clock that runs ahead is the same span when it is sent again later.
+func TestASpanThatSaysLittleIsCountedOnceHoweverOftenItIsSent(t *testing.T) {
+	r := newRig(t, nil)
+	anonymous := crowd(1, func(_ int, s ptrace.Span) {
+		call(s, "gpt-4o", 10)
+		s.SetTraceID(pcommon.TraceID{})
+		s.SetSpanID(pcommon.SpanID{})
+		s.SetEndTimestamp(pcommon.NewTimestampFromTime(r.now.Add(24 * time.Hour)))
+	})
+	timeless := crowd(1, func(_ int, s ptrace.Span) {
+		call(s, "gpt-4o", 10)
+		s.SetTraceID(pcommon.TraceID{})
+		s.SetStartTimestamp(0)
+		s.SetEndTimestamp(0)
+	})
+	began := r.now
+	for range 3 {
+		r.send(anonymous)
+		r.send(timeless)
+		r.pass(time.Hour)
+	}
+	if got := r.total(usage.MeterLLMRequests); got != usage.Units(2) {
+		t.Fatalf("%s calls", got)
+	}
+	for _, e := range r.sink.events {
+		if at := e.Timestamp.Time(); at.Before(began) || at.After(began.Add(15*time.Minute)) {
+			t.Fatalf("an event at %s", at)
+		}
+	}
+}
+
+// Every dimension that has more values in an hour than it may is named, once.
+func TestADimensionOfTooManyValuesIsNamedOnceAnHour(t *testing.T) {
+	v := newValueCounter(2)
+	var named []string
+	for hour := range usage.Micros(2) {
+		for i := range 5 {
+			id := fmt.Sprint(i)
+			named = append(named, v.add(&usage.Event{
+				Timestamp: hour * usage.MicrosPerHour, Customer: "acme", UserID: id, SessionID: "s", ConversationID: id,
+				Dimensions: []usage.Dimension{{Key: "region", Value: id}, {Key: "reported_cost", Value: id}},
+			})...)
+		}
+	}
+	if got := strings.Join(named, " "); got != "user_id conversation_id region user_id conversation_id region" {
+		t.Fatal(got)
+	}
+}

@@ -41,9 +41,17 @@ func (v *valueCounter) add(e *usage.Event) (exceeded []string) {
 		}
 	}
 	count("customer", e.Customer)
+	count("user_id", e.UserID)
+	count("session_id", e.SessionID)
+	count("conversation_id", e.ConversationID)
 	count("feature", e.Feature)
 	count("step", e.Step)
 	count("agent", e.Agent)
 	count("model", e.Model)
+	for _, d := range e.Dimensions {
+		if d.Key != "reported_cost" { // an amount
+			count(d.Key, d.Value)
+		}
+	}
 	return exceeded
 }
