@@ -94,8 +94,7 @@ type chainHead struct {
 	Records uint64 `json:"records"`
 	Hash    string `json:"hash"`
 	Size    int64  `json:"size"` // of the file, when all records are in it
-
-	written uint64 // records that are surely in the file
+	Written uint64 `json:"written"` // records that are surely in the file
 }
 
 const metaChain = "chain"
@@ -124,10 +123,11 @@ func (s *state) appendChain(b *pebble.Batch, records []*ChainRecord) (head chain
 	return head, setJSON(b, metaKey(metaChain), head)
 }
 
-// writeChain brings the chain's file up to the store's records. What a crash tore off is written again; a file that is missing is
-// made anew. Records that are there are not changed: ledger verify says when they are not those of the store.
+// writeChain brings the chain's file up to the store's records. What a crash may have torn is written again: all records that were not surely in
+// the file when the last one came. A file that is missing is made anew. Other records are not changed: ledger verify says when they are not those of
+// the store.
 func (l *Ledger) writeChain(s *state) error {
-	if s.chain.written == s.chain.Records {
+	if s.chain.Written == s.chain.Records {
 		return nil
 	}
 	path := l.paths.chain()
@@ -147,7 +147,7 @@ func (l *Ledger) writeChain(s *state) error {
 		return fmt.Errorf("write the chain %s, which is tried again: %w", path, err)
 	}
 	l.mu.Lock()
-	s.chain.written = s.chain.Records
+	s.chain.Written = s.chain.Records
 	l.mu.Unlock()
 	return nil
 }
@@ -157,7 +157,7 @@ func (s *state) chainTail(size int64) (offset int64, tail []byte, err error) {
 	offset = s.chain.Size
 	first := s.chain.Records + 1
 	var lines [][]byte
-	for first > 1 && (offset > size || len(lines) == 0) {
+	for first > 1 && (offset > size || first > s.chain.Written+1) {
 		first--
 		line, found, err := s.store.get(numberKey(keyChain, first))
 		if err != nil {

@@ -216,7 +216,6 @@ func (l *Ledger) recordLateMerge(s *state, record *ChainRecord) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	head.written = s.chain.written
 	s.chain, s.merge = head, nil
 	return nil
 }

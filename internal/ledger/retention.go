@@ -207,7 +207,6 @@ func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	head.written = s.chain.written
 	s.chain, s.leaving = head, plan
 	return nil
 }

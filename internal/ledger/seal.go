@@ -309,7 +309,6 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	head.written = s.chain.written
 	h.flushedRecord, h.seal, s.chain, s.change = flushed, nil, head, change
 	h.parts = slices.Clone(h.parts[covered:])
 	s.sealedAgain(h.Hour)

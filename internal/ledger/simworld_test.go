@@ -93,21 +93,29 @@ func (w *simWorld) survive() error {
 	}
 	_ = w.ledger.Close() // of a dead machine
 	w.ledger = nil
+	died := w.fs.mem
 	w.reboot()
-	if err := w.explained(); err != nil {
+	if err := w.explained(died); err != nil {
 		return err
 	}
 	return w.open()
 }
 
 // explained says whether the chain's file, as the machine left it when it died, knows where each of its events files is: there, in a part that has
-// taken its place, or gone.
-func (w *simWorld) explained() error {
+// taken its place, or gone. Of a file whose end is torn, what was synced has to know it.
+func (w *simWorld) explained(died *vfs.MemFS) error {
 	fs := directFS{w.fs.mem}
 	p := paths{fs: fs, dir: simDirectory, writer: w.options.WriterID}
 	text, err := (&Ledger{o: Options{FS: fs}}).readAll(p.chain())
 	if err != nil {
 		return err
+	}
+	var torn *ChainError
+	if _, err := ReadChain(text, func(*ChainRecord) error { return nil }); errors.As(err, &torn) {
+		fs := directFS{died.CrashClone(vfs.CrashCloneCfg{})}
+		if text, err = (&Ledger{o: Options{FS: fs}}).readAll(p.chain()); err != nil {
+			return err
+		}
 	}
 	left, replaced, named := map[string]bool{}, map[string]bool{}, []string{}
 	if _, err := ReadChain(text, func(r *ChainRecord) error {
