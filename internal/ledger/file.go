@@ -7,13 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"io/fs"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-const writeBuffer = 256 << 10
+// Buffers of files that are written and read whole, for the next ones: an hour's parts are small and many.
+const fileBuffer = 256 << 10
+
+var (
+	writeBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, fileBuffer) }}
+	readBuffers  = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, fileBuffer) }}
+)
 
 // countingFile is a file that is being written. It counts and digests what it is given.
 type countingFile struct {
@@ -29,7 +35,8 @@ type countingFile struct {
 func (l *Ledger) countingFile(file vfs.File) *countingFile {
 	f := &countingFile{file: file, sum: sha256.New(), sabotage: l.o.sabotage}
 	if file != nil {
-		f.out = bufio.NewWriterSize(file, writeBuffer)
+		f.out = writeBuffers.Get().(*bufio.Writer)
+		f.out.Reset(file)
 	}
 	return f
 }
@@ -45,7 +52,7 @@ func (f *countingFile) Write(b []byte) (int, error) {
 
 func (f *countingFile) digest() string { return hex.EncodeToString(f.sum.Sum(nil)) }
 
-// finish makes the file durable, but not its name.
+// finish makes the file durable, but not its name. Nothing is written after it.
 func (f *countingFile) finish() error {
 	if f.file == nil {
 		return nil
@@ -53,6 +60,9 @@ func (f *countingFile) finish() error {
 	if err := f.out.Flush(); err != nil {
 		return err
 	}
+	f.out.Reset(nil)
+	writeBuffers.Put(f.out)
+	f.out = nil
 	if f.sabotage == skipFileSync {
 		return nil
 	}
@@ -108,7 +118,11 @@ func (l *Ledger) digestFile(path string) (size int64, digest string, err error) 
 		return 0, "", err
 	}
 	sum := sha256.New()
-	size, err = io.Copy(sum, file)
+	in := readBuffers.Get().(*bufio.Reader)
+	in.Reset(file)
+	size, err = in.WriteTo(sum)
+	in.Reset(nil)
+	readBuffers.Put(in)
 	return size, hex.EncodeToString(sum.Sum(nil)), closeAfter(file, err)
 }
 

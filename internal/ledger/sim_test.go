@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 200, "how many seeds TestSimulation runs")
+	simSeeds = flag.Int("sim.seeds", 100, "how many seeds TestSimulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "the first of them")
 )
 
@@ -138,8 +139,11 @@ func TestSimulation(t *testing.T) {
 		go func() {
 			defer workers.Done()
 			for seed := range next {
-				if !t.Failed() {
-					simulateSeed(t, seed)
+				if t.Failed() {
+					continue
+				}
+				if report := simulateSeed(seed, 0); report != "" {
+					t.Error(report)
 				}
 			}
 		}()
@@ -151,14 +155,41 @@ func TestSimulation(t *testing.T) {
 	workers.Wait()
 }
 
-func simulateSeed(t *testing.T, seed uint64) {
+// simulateSeed says what goes wrong with a seed, in as few steps as show it; "" when nothing does.
+func simulateSeed(seed uint64, plant sabotage) string {
 	steps := simPlan(seed)
-	failed, err := simulate(steps, 0)
+	failed, err := simulate(steps, plant)
 	if err == nil {
-		return
+		return ""
 	}
-	steps, err = simShrink(steps[:failed+1], err, 0)
-	t.Errorf("seed %d: %v\nafter %v\nrun it again with -sim.first=%d -sim.seeds=1", seed, err, steps, seed)
+	steps, err = simShrink(steps[:failed+1], err, plant)
+	return fmt.Sprintf("seed %d: %v\nafter %v\nrun it again with -sim.first=%d -sim.seeds=1", seed, err, steps, seed)
+}
+
+func TestASeedThatFailsIsShrunkAndSaysItsSteps(t *testing.T) {
+	const plant = lateNotRolledUp
+	seed := uint64(1)
+	steps := simPlan(seed)
+	failed, err := simulate(steps, plant)
+	for ; err == nil; failed, err = simulate(steps, plant) {
+		seed++
+		steps = simPlan(seed)
+	}
+	shrunk, reason := simShrink(steps[:failed+1], err, plant)
+	for i := range shrunk {
+		if _, err := simulate(append(append([]simStep(nil), shrunk[:i]...), shrunk[i+1:]...), plant); err != nil {
+			t.Errorf("it fails without step %d of %v, too: %v", i, shrunk, err)
+		}
+	}
+	if again, err := simulate(shrunk, plant); err == nil || again != len(shrunk)-1 {
+		t.Errorf("%v fail at step %d with %v, at first with %v", shrunk, again, err, reason)
+	}
+	report := simulateSeed(seed, plant)
+	for _, want := range []string{fmt.Sprint(shrunk), fmt.Sprintf("-sim.first=%d", seed)} {
+		if !strings.Contains(report, want) {
+			t.Errorf("the report has no %q:\n%s", want, report)
+		}
+	}
 }
 
 // simShrink leaves out steps and faults without which it fails as well.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -107,11 +108,11 @@ func (r *simReader) read(fs FS, tree, file string) (*simFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, info.Size())); err != nil {
+	content := make([]byte, info.Size())
+	if _, err := f.ReadAt(content, 0); err != nil {
 		return nil, err
 	}
-	digest := [32]byte(sum.Sum(nil))
+	digest := sha256.Sum256(content)
 	if before, ok := r.names[file]; ok && before != digest {
 		return nil, fmt.Errorf("%s has another content than before", file)
 	}
@@ -292,7 +293,7 @@ func (m *simModel) checkEvent(e *usage.Event, hour string) error {
 		return fmt.Errorf("event %v of %s is in %s", e.Key(), folder, hour)
 	}
 	if e.Kind != want.Kind || e.Corrects != want.Corrects || e.Timestamp != want.Timestamp || e.Model != want.Model || e.Feature != want.Feature ||
-		!cmp.Equal(e.Lines, want.Lines) {
+		!slices.Equal(e.Lines, want.Lines) {
 		return fmt.Errorf("event %v is there as %+v, not as %+v", e.Key(), *e, want)
 	}
 	return nil

@@ -30,7 +30,7 @@ func (c *cursor) open(tf *tableFile, group, leaf int, row int64) error {
 	c.pages = tf.f.RowGroups()[group].ColumnChunks()[leaf].Pages()
 	c.err = nil
 	if c.buf == nil {
-		c.buf = make([]parquet.Value, cursorValues)
+		c.buf = make([]parquet.Value, max(1, min(cursorValues, tf.rows)))
 	}
 	if row > 0 {
 		return c.pages.SeekToRow(row)

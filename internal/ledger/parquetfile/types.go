@@ -24,8 +24,9 @@ func (t signedDecimalType) NewColumnIndexer(sizeLimit int) parquet.ColumnIndexer
 	return signedIndexer{t.Type.NewColumnIndexer(sizeLimit)}
 }
 
+// NewColumnBuffer begins small: the library would allocate a whole page for each of the many columns of a small file.
 func (t signedDecimalType) NewColumnBuffer(columnIndex, numValues int) parquet.ColumnBuffer {
-	return signedColumnBuffer{t.Type.NewColumnBuffer(columnIndex, numValues)}
+	return signedColumnBuffer{t.Type.NewColumnBuffer(columnIndex, min(numValues, batchRows))}
 }
 
 type signedColumnBuffer struct{ parquet.ColumnBuffer }
