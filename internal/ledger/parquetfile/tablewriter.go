@@ -16,7 +16,7 @@ const (
 	RowsPerGroup = 120_000
 
 	// RollupRowsPerGroup is that of rollups: a customer's invoice reads one or two of them in each file, whoever else is in it.
-	RollupRowsPerGroup = 16_384
+	RollupRowsPerGroup = 8_192
 
 	pageBytes       = 64 << 10
 	dictionaryBytes = 1 << 20 // a larger dictionary is given up for plain values
