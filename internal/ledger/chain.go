@@ -93,7 +93,7 @@ func ReadChain(text []byte, each func(r *ChainRecord) error) (head string, err e
 type chainHead struct {
 	Records uint64 `json:"records"`
 	Hash    string `json:"hash"`
-	Size    int64  `json:"size"` // of the file, when all records are in it
+	Size    int64  `json:"size"`    // of the file, when all records are in it
 	Written uint64 `json:"written"` // records that are surely in the file
 }
 
