@@ -91,7 +91,7 @@ func decide(facts []Fact, near Others, rules Rules) Decision {
 	c := newCalls(t)
 	o := newOwner(t, near)
 	tools := c.tools()
-	d := &decider{calls: c, abroad: &elsewhere{calls: c, owner: o}, Decision: Decision{owner: o}}
+	d := &decider{calls: c, abroad: newElsewhere(c, o), Decision: Decision{owner: o}}
 	d.Events = make([]Planned, 0, len(c.groups)+len(c.sums)+c.others())
 	d.Tally.Calls = map[string]int{}
 	for _, g := range c.groups {

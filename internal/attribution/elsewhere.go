@@ -53,9 +53,18 @@ func (t *telling) better(u *telling) int {
 type elsewhere struct {
 	*calls
 	owner   *owner
+	signals bool // services may tell of calls on other signals, too
 	notes   []telling
 	counted map[int]Place   // by node: where it is counted
 	doubles map[int][]Place // by node: who else tells of it
+}
+
+func newElsewhere(c *calls, o *owner) *elsewhere {
+	e := &elsewhere{calls: c, owner: o, signals: true}
+	if near, ok := o.near.(interface{ Signals() bool }); ok {
+		e.signals = near.Signals()
+	}
+	return e
 }
 
 // call notes a call that reports its tokens, under each response id that its spans have, and for other signals of its service.
@@ -73,7 +82,7 @@ func (e *elsewhere) call(g *group) {
 			e.note(g.members, topic("response", id, in, out), NoteResponse, xxh3.HashString(first.Emitter))
 		}
 	}
-	if first.Service != "" {
+	if first.Service != "" && e.signals {
 		session, _ := e.owner.said(g.members, SlotSession)
 		e.note(g.members, topic("calls", first.Service, session, in, out), NoteSignal, uint64(truth(first.is(TraitLog), false)))
 	}
@@ -82,7 +91,7 @@ func (e *elsewhere) call(g *group) {
 // tool notes a tool call for other signals of its service.
 func (e *elsewhere) tool(members []int) {
 	f := e.nodes[members[0]].Fact
-	if name := f.Own.Slots[SlotTool]; f.Service != "" && name != "" && f.Trace != (TraceID{}) {
+	if name := f.Own.Slots[SlotTool]; e.signals && f.Service != "" && name != "" && f.Trace != (TraceID{}) {
 		session, _ := e.owner.said(members, SlotSession)
 		e.note(members, topic("tool", f.Service, session, name), NoteSignal, uint64(truth(f.is(TraitLog), false)))
 	}

@@ -26,6 +26,9 @@ func (s *Store) Others(of attribution.TraceID, signals bool) *Others {
 	return &Others{store: s, signals: signals, open: map[attribution.TraceID]bool{of: true}, facts: map[attribution.TraceID][]attribution.Fact{}}
 }
 
+// Signals says whether services may tell of something on several signals.
+func (o *Others) Signals() bool { return o.signals }
+
 // Err is what could not be read: the decision must not be used then.
 func (o *Others) Err() error { return o.failed }
 

@@ -64,7 +64,7 @@ type Options struct {
 	MinFreeBytes int64               // free disk space below which Append fails with ErrFull; 0 checks nothing
 	CacheBytes   int64               // block cache; 0 is 32 MiB
 	SegmentBytes int64               // of the log; 0 is 64 MiB
-	TableBytes   int64               // of the embedded store's tables in memory, and of its own log; 0 is 32 MiB
+	TableBytes   int64               // of the embedded store's tables in memory, and of its own log; 0 is 16 MiB
 	Retention    usage.Micros        // how long facts of a settled trace are kept; 0: until they are dropped for room
 	Synced       func(time.Duration) // told how long facts took to become durable; may be nil
 	FS           vfs.FS              // default: the operating system's
@@ -120,9 +120,9 @@ func Open(o Options) (*Store, error) {
 		o.SegmentBytes = 64 << 20
 	}
 	if o.TableBytes <= 0 {
-		o.TableBytes = 32 << 20
+		o.TableBytes = 16 << 20
 	}
-	s.cache = pebble.NewCache(o.CacheBytes)
+	s.cache = pebble.NewCache(o.CacheBytes + 2*o.TableBytes) // tables in memory take their room from it
 	options := &pebble.Options{
 		FS: s.fs, Cache: s.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: uint64(o.TableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, Logger: logger{s.logger.Sugar()},

@@ -70,7 +70,7 @@ func newAttribution(set processor.Settings, config *Config, now func() time.Time
 const (
 	maxSegment      = 64 << 20 // of the log of facts
 	segmentsAtLeast = 16       // of what max_disk holds: room is given back by segments
-	maxTable        = 32 << 20
+	maxTable        = 16 << 20
 	tablesAtLeast   = 64
 )
 
