@@ -79,7 +79,7 @@ lint: $(BIN)/golangci-lint ## Lint
 .PHONY: bench
 bench: build ## Measure, as ratios to a baseline in the same run
 	UBX_BINARY=$(BINARY) $(GO) run ./test/bench
-	$(GO) test -run '^$$' -bench 'Price|Hour|ConsumeLogs' -benchmem ./internal/catalog ./internal/feed ./processor/dedupeprocessor
+	$(GO) test -run '^$$' -bench 'Price|Hour|ConsumeLogs|AgentRuns' -benchmem ./internal/catalog ./internal/feed ./processor/dedupeprocessor ./processor/attributionprocessor
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME, and decide CASES generated traces
