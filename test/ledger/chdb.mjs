@@ -1,6 +1,13 @@
-// node chdb.mjs: reads queries from the standard input, one a line, and writes a JSON array of results, each as tab-separated text.
+// node chdb.mjs: answers each query, a line of the standard input, with a line: {"rows": the result as tab-separated text} or {"error": what ClickHouse said}.
 import { query } from 'chdb';
-import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 
-const queries = readFileSync(0, 'utf8').split('\n').filter(Boolean);
-process.stdout.write(JSON.stringify(queries.map((q) => String(query(q, 'TSV')))));
+for await (const text of createInterface({ input: process.stdin })) {
+  let answer;
+  try {
+    answer = { rows: String(query(text, 'TSV')) };
+  } catch (err) {
+    answer = { error: String(err) };
+  }
+  process.stdout.write(JSON.stringify(answer) + '\n');
+}
