@@ -350,3 +350,19 @@ func TestOnlyTheTableNamesInstrumentations(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitsThatChangeWhatIsKeptOfASpanAreCounted(t *testing.T) {
+	r := newReader(t)
+	td := ptrace.NewTraces()
+	s := td.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+	s.Attributes().PutStr("customer.id", strings.Repeat("x", DefaultMaxValueBytes+1))
+	for range maxLinks + 1 {
+		s.Links().AppendEmpty()
+	}
+	r.Read(td, arrival)
+	for l := range NumLimits {
+		if got := r.Reached(l); got != 1 {
+			t.Errorf("%s: %d, want 1", l, got)
+		}
+	}
+}

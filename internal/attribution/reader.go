@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -47,6 +48,8 @@ type Reader struct {
 	errors    []key // where an HTTP status or an error's class stands
 	maxValue  int
 	maxAhead  usage.Micros
+
+	limits [NumLimits]atomic.Int64
 
 	scratch sync.Pool
 	mu      sync.RWMutex
@@ -247,8 +250,8 @@ func (r *Reader) Append(facts []Fact, td ptrace.Traces, received usage.Micros) [
 				r.span(a, rules, s, f)
 				f.Own.inherit(&scoped)
 				a.clear()
-				f.name()
-				f.clamp(received, r.maxAhead)
+				r.reach(LimitIDs, f.name())
+				r.reach(LimitClock, f.clamp(received, r.maxAhead))
 			}
 		}
 	}
@@ -271,12 +274,12 @@ func (r *Reader) readIdentity(a *attributes, id *Identity) {
 	}
 	for slot, sources := range r.identity {
 		if t := a.text(sources); t != "" {
-			id.Slots[slot] = cut(t, r.maxValue)
+			id.Slots[slot] = r.cut(t)
 		}
 	}
 	for _, e := range r.extra {
 		if t := a.text(e.sources); t != "" {
-			id.Extra = append(id.Extra, usage.Dimension{Key: e.name, Value: cut(t, r.maxValue)})
+			id.Extra = append(id.Extra, usage.Dimension{Key: e.name, Value: r.cut(t)})
 		}
 	}
 }
@@ -295,9 +298,9 @@ func (id *Identity) inherit(from *Identity) {
 }
 
 // name gives a span without ids some that are a function of what it says: sent again it is the same span.
-func (f *Fact) name() {
+func (f *Fact) name() (named bool) {
 	if f.Span != (SpanID{}) && f.Trace != (TraceID{}) {
-		return
+		return false
 	}
 	sum := sha256.Sum256(f.AppendBinary(nil))
 	if f.Span == (SpanID{}) {
@@ -306,19 +309,21 @@ func (f *Fact) name() {
 	if f.Trace == (TraceID{}) {
 		f.Trace = TraceID(sum[:16])
 	}
+	return true
 }
 
 // clamp keeps a clock that runs ahead from putting usage into an hour to come. What says no time is of when it came.
-func (f *Fact) clamp(received, ahead usage.Micros) {
+func (f *Fact) clamp(received, ahead usage.Micros) (clamped bool) {
 	if f.Start <= 0 && f.End <= 0 {
-		f.Start, f.End = received, received
+		f.Start, f.End, clamped = received, received, true
 	}
 	if f.End < f.Start {
 		f.End = f.Start
 	}
 	if limit := received + ahead; f.End > limit {
-		f.Start, f.End = max(0, f.Start-(f.End-limit)), limit
+		f.Start, f.End, clamped = max(0, f.Start-(f.End-limit)), limit, true
 	}
+	return clamped
 }
 
 func (r *Reader) scope(name string) *scopeRules {

@@ -41,7 +41,7 @@ func (r *Reader) ReadLogs(ld plog.Logs, received usage.Micros) (facts []Fact) {
 					continue
 				}
 				f.place(rl.Resource(), sl.Scope().Name(), l)
-				f.clamp(received, r.maxAhead)
+				r.reach(LimitClock, f.clamp(received, r.maxAhead))
 				facts = append(facts, f)
 			}
 		}

@@ -26,6 +26,7 @@ func (r *Reader) span(a *attributes, rules *scopeRules, s ptrace.Span, f *Fact) 
 	}
 	for i, l := range s.Links().All() {
 		if i == maxLinks {
+			r.reach(LimitLinks, true)
 			break
 		}
 		f.Links = append(f.Links, Place{TraceID(l.TraceID()), SpanID(l.SpanID())})
@@ -89,8 +90,8 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, name stri
 	}
 	limit := usage.MaxValueBytes
 	if f.Role != RoleNever {
-		f.Own.Slots[SlotNode] = cut(a.text(d.texts[textNode]), r.maxValue)
-		f.Own.Slots[SlotAgent] = cut(a.text(d.texts[textAgent]), r.maxValue)
+		f.Own.Slots[SlotNode] = r.cut(a.text(d.texts[textNode]))
+		f.Own.Slots[SlotAgent] = r.cut(a.text(d.texts[textAgent]))
 	}
 	if f.Role == RolePlain || f.Role == RoleNever {
 		if f.Role == RolePlain {
@@ -110,9 +111,9 @@ func (r *Reader) meaning(a *attributes, d *dialect, rules *scopeRules, name stri
 	f.CallID = cut(a.text(d.texts[textCallID]), limit)
 	switch f.Role {
 	case RoleTool:
-		f.Own.Slots[SlotTool] = cut(named(a.text(d.texts[textTool]), name, "execute_tool ", "running tool: "), r.maxValue)
+		f.Own.Slots[SlotTool] = r.cut(named(a.text(d.texts[textTool]), name, "execute_tool ", "running tool: "))
 	case RoleAgent:
-		f.Own.Slots[SlotAgent] = cut(named(f.Own.Slots[SlotAgent], name, "invoke_agent "), r.maxValue)
+		f.Own.Slots[SlotAgent] = r.cut(named(f.Own.Slots[SlotAgent], name, "invoke_agent "))
 	}
 	r.tokens(a, d, f)
 	if f.Model != "" || f.ResponseID != "" || a.text(d.texts[textFinish]) != "" || f.Usage.some() {

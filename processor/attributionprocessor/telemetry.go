@@ -3,8 +3,10 @@ package attributionprocessor
 import (
 	"context"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -28,7 +30,12 @@ func (p *attributionProcessor) registerGauges() error {
 			return err
 		}
 	}
-	return nil
+	return t.RegisterUsageboxAttributionLimitedCallback(func(_ context.Context, o metric.Int64Observer) error {
+		for l := range attribution.NumLimits {
+			o.Observe(p.reader.Reached(l), metric.WithAttributes(attribute.String("limit", l.String())))
+		}
+		return nil
+	})
 }
 
 // age is how many seconds ago a time was; 0 for none.

@@ -40,6 +40,7 @@ type TelemetryBuilder struct {
 	UsageboxAttributionHeld              metric.Int64Counter
 	UsageboxAttributionInvalid           metric.Int64Counter
 	UsageboxAttributionLateUnmatched     metric.Int64Counter
+	UsageboxAttributionLimited           metric.Int64ObservableCounter
 	UsageboxAttributionOldestFacts       metric.Int64ObservableGauge
 	UsageboxAttributionOldestOpen        metric.Int64ObservableGauge
 	UsageboxAttributionOpenTraces        metric.Int64ObservableGauge
@@ -75,6 +76,21 @@ func (builder *TelemetryBuilder) RegisterUsageboxAttributionFactsSizeCallback(cb
 		cb(ctx, &observerInt64{inst: builder.UsageboxAttributionFactsSize, obs: o})
 		return nil
 	}, builder.UsageboxAttributionFactsSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxAttributionLimitedCallback sets callback for observable UsageboxAttributionLimited metric.
+func (builder *TelemetryBuilder) RegisterUsageboxAttributionLimitedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxAttributionLimited, obs: o})
+		return nil
+	}, builder.UsageboxAttributionLimited)
 	if err != nil {
 		return err
 	}
@@ -243,6 +259,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_usagebox_attribution_late_unmatched",
 		metric.WithDescription("Events of spans whose trace had been forgotten. [Alpha]"),
 		metric.WithUnit("{event}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionLimited, err = builder.meter.Int64ObservableCounter(
+		"otelcol_usagebox_attribution_limited",
+		metric.WithDescription("Spans of which a limit changed what is kept: clock (the end set back to max_ahead after arrival, or no time), ids (none, made from what the span says), value (cut to max_value_bytes), links (more than 256). [Alpha]"),
+		metric.WithUnit("{span}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxAttributionOldestFacts, err = builder.meter.Int64ObservableGauge(
