@@ -59,8 +59,9 @@ type caches struct {
 
 const cachedFiles = 1000
 
+// newCaches has room for as many bytes of blocks, beside the tables in memory that take theirs from the same cache: one that is filled and one on its way to disk.
 func newCaches(bytes int64) *caches {
-	return &caches{blocks: pebble.NewCache(bytes), files: pebble.NewFileCache(runtime.GOMAXPROCS(0), cachedFiles)}
+	return &caches{blocks: pebble.NewCache(bytes + 2*memTableBytes), files: pebble.NewFileCache(runtime.GOMAXPROCS(0), cachedFiles)}
 }
 
 func (c *caches) release() {
