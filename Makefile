@@ -50,8 +50,8 @@ check: check-generated check-format lint ## Generated files are current, format 
 
 .PHONY: generate
 generate: $(BIN)/mdatagen $(BIN)/builder $(BIN)/gofumpt ## Write generated files
-	@for c in $(COMPONENTS); do (cd $$c && $(BIN)/mdatagen metadata.yaml) || exit 1; done
-	@$(BIN)/gofumpt -w $(foreach c,$(COMPONENTS),$(shell find $(c) -name 'generated_*.go'))
+	@failed=0; for c in $(COMPONENTS); do (cd $$c && $(BIN)/mdatagen metadata.yaml) || failed=1; done; \
+		find $(COMPONENTS) -name 'generated_*.go' -exec $(BIN)/gofumpt -w {} + && exit $$failed
 	@rm -rf $(OUT)/ocb && mkdir -p $(OUT)/ocb
 	@sed 's|output_path:.*|output_path: $(OUT)/ocb|' builder-config.yaml > $(OUT)/builder-config.yaml
 	@$(BIN)/builder --config $(OUT)/builder-config.yaml --skip-get-modules --skip-compilation > $(OUT)/ocb.log 2>&1 || { cat $(OUT)/ocb.log; exit 1; }
