@@ -197,6 +197,11 @@ func TestWhatWasRefusedIsShownWithItsReason(t *testing.T) {
 	if err := h.Refuse(t.Context(), []usage.Refusal{{Event: event("acme", "2", 3, testTime), Reason: usage.ReasonInvalidQuantity, Detail: "too many digits"}}); err != nil {
 		t.Fatal(err)
 	}
+	timeless := event("acme", "3", 3, testTime)
+	timeless.Timestamp = 0
+	if err := h.Refuse(t.Context(), []usage.Refusal{{Event: timeless, Reason: usage.ReasonMissingField, Detail: "timestamp is missing"}}); err != nil {
+		t.Fatal(err)
+	}
 	h.restart()
 	h.flush()
 	var rows []parquetfile.RefusedRow
@@ -210,7 +215,7 @@ func TestWhatWasRefusedIsShownWithItsReason(t *testing.T) {
 		}
 		file.Close()
 	}
-	if len(rows) != 2 || rows[1].Reason != usage.ReasonInvalidQuantity || rows[1].Customer != "acme" || rows[1].EventID != "2" || !strings.Contains(rows[1].Payload, "too many digits") {
+	if len(rows) != 3 || strings.Contains(rows[2].Payload, `"timestamp"`) || !strings.Contains(rows[1].Payload, `"timestamp":"2026-05-16T`) || rows[1].Reason != usage.ReasonInvalidQuantity || rows[1].Customer != "acme" || rows[1].EventID != "2" || !strings.Contains(rows[1].Payload, "too many digits") {
 		t.Fatalf("%+v", rows)
 	}
 	if rows[0].Reason != usage.ReasonConflict || rows[0].EventID != "1" || !strings.Contains(rows[0].Payload, `"quantity":"2"`) {

@@ -72,9 +72,12 @@ func refusedPayload(r usage.Rejection, e *usage.Event) string {
 	shownEvent := refusedEvent{Detail: shown(r.Detail)}
 	if e != nil {
 		shownEvent = refusedEvent{
-			Kind: string(e.Kind), Corrects: e.Corrects, Timestamp: e.Timestamp.Time().Format("2006-01-02T15:04:05.999999Z07:00"),
+			Kind: string(e.Kind), Corrects: e.Corrects,
 			UserID: e.UserID, SessionID: e.SessionID, ConversationID: e.ConversationID, Feature: e.Feature, Step: e.Step, Agent: e.Agent,
 			RunID: e.RunID, Operation: e.Operation, Provider: e.Provider, Model: e.Model, Service: e.Service, Detail: shown(r.Detail),
+		}
+		if e.Timestamp != 0 { // it may be the reason that it has none
+			shownEvent.Timestamp = e.Timestamp.Time().Format("2006-01-02T15:04:05.999999Z07:00")
 		}
 		for i := range e.Lines {
 			l := &e.Lines[i]

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -10,8 +11,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.uber.org/zap"
+
+	"github.com/usagebox/otelcol-usagebox/internal/manifest"
 )
 
 // store is one opening of the embedded store. When a write or fsync fails it is over: what it holds in memory may be
@@ -98,6 +102,9 @@ func openStore(dir string, c *caches, o *Options) (*store, error) {
 		if err := checkLogs(options.FS, dir); err != nil {
 			return err
 		}
+		if err := checkManifest(options.FS, dir); err != nil {
+			return err
+		}
 		if err := replayLog(dir, *options); err != nil {
 			return err
 		}
@@ -113,6 +120,15 @@ func openStore(dir string, c *caches, o *Options) (*store, error) {
 		return nil, fmt.Errorf("open the ledger's store %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+func checkManifest(fs vfs.FS, dir string) error {
+	err := manifest.Check(fs, dir)
+	var damage *manifest.DamageError
+	if errors.As(err, &damage) {
+		return corrupt(damage.Path, fmt.Errorf("its record at byte %d can't be read, and no crash tore it off", damage.At))
+	}
+	return err
 }
 
 // replayLog opens the store once with nothing in the background, and closes it, so that its log is empty afterwards. Opening one with a log to

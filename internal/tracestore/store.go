@@ -23,6 +23,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
 	"github.com/usagebox/otelcol-usagebox/internal/factlog"
+	"github.com/usagebox/otelcol-usagebox/internal/manifest"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -140,7 +141,11 @@ func Open(o Options) (*Store, error) {
 }
 
 func (s *Store) openBoth(options *pebble.Options, log factlog.Options) (err error) {
-	if s.db, err = pebble.Open(filepath.Join(s.dir, "store"), options); err != nil {
+	store := filepath.Join(s.dir, "store")
+	if err := manifest.Check(s.fs, store); err != nil {
+		return fmt.Errorf("%w: nothing was changed; restore the file from a copy", err)
+	}
+	if s.db, err = pebble.Open(store, options); err != nil {
 		return err
 	}
 	if !options.ReadOnly {
