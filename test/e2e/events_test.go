@@ -109,7 +109,7 @@ func (r *reader) run(t *testing.T, d *database, stop <-chan struct{}) {
 				t.Errorf("a reader was told: %v", err)
 			}
 			for _, row := range rows {
-				if !strings.HasPrefix(row[0], "customer") && !strings.HasPrefix(row[0], "e-") && row[0] != "1" && row[0] != "" && !strings.HasPrefix(row[0], "1.") && !strings.HasPrefix(row[0], "{") {
+				if !strings.HasPrefix(row[0], "customer") && !strings.HasPrefix(row[0], "e-") && !strings.HasPrefix(row[0], "0000000") && row[0] != strconv.Itoa(callTokens) && row[0] != runSeconds && row[0] != "1" && row[0] != "" && !strings.HasPrefix(row[0], "1.") && !strings.HasPrefix(row[0], "{") {
 					t.Errorf("a reader saw the row %v", row)
 				}
 			}
@@ -125,15 +125,57 @@ func kills() int {
 	return 50
 }
 
-// Senders that insist, on hours that are open, sealed and sealed again, a program that is killed at random, and a reader: nothing is lost, nothing is there
-// twice, and no answer was ever wrong.
+// callTokens is what a call of agentTrace reads.
+const callTokens = 7
+
+// runSeconds is how long a run of agentTrace takes: the largest quantity of all.
+const runSeconds = "8"
+
+// agentTrace is a run of an agent that called its model twice, as requests of a span each.
+func agentTrace(sender, n int) (requests [][]byte) {
+	id := fmt.Sprintf("%08x%024x", sender+1, n+1)
+	begin := time.Date(2026, 5, 16, n%6, n/6%60, 0, 0, time.UTC).UnixNano()
+	span := func(number int, parent, name, attributes string) {
+		requests = append(requests, fmt.Appendf(nil, `{"resourceSpans":[{"resource":{"attributes":[{"key":"customer.id","value":{"stringValue":"customer%d"}}]},"scopeSpans":[{"spans":[`+
+			`{"traceId":"%s","spanId":"%016x","parentSpanId":"%s","name":"%s","kind":3,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","attributes":[%s]}]}]}]}`,
+			n%3, id, number, parent, name, begin+int64(number)*1e9, begin+int64(10-number)*1e9, attributes))
+	}
+	const root = "0000000000000001"
+	for call := range 2 {
+		span(2+call, root, "chat gpt-4o", `{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},{"key":"gen_ai.provider.name","value":{"stringValue":"openai"}},`+
+			`{"key":"gen_ai.request.model","value":{"stringValue":"gpt-4o"}},{"key":"gen_ai.usage.input_tokens","value":{"intValue":"`+strconv.Itoa(callTokens)+`"}}`)
+	}
+	span(1, "", "invoke_agent planner", `{"key":"gen_ai.operation.name","value":{"stringValue":"invoke_agent"}},{"key":"gen_ai.agent.name","value":{"stringValue":"planner"}}`)
+	return requests
+}
+
+// Senders of events and of spans that insist, on hours that are open, sealed and sealed again, a program that is killed at random, and a reader: nothing is lost,
+// nothing is there twice, and no answer was ever wrong.
 func TestKillsUnderLoadLoseNothingAndCountNothingTwice(t *testing.T) {
 	c := newCollector(t, "1s")
-	var sent, acknowledged atomic.Int64
+	var sent, acknowledged, runs atomic.Int64
 	stop := make(chan struct{})
 	var senders sync.WaitGroup
 	base := time.Date(2026, 5, 16, 0, 0, 0, 0, time.UTC)
-	for s := range 4 {
+	for s := range 2 {
+		senders.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for i, request := range agentTrace(s, n) {
+					c.insist(c.http, "/v1/traces", "application/json", "", request)
+					if n%4 == i { // a retry whose answer was lost
+						c.insist(c.http, "/v1/traces", "application/json", "", request)
+					}
+				}
+				runs.Add(1)
+			}
+		})
+	}
+	for s := range 3 {
 		senders.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(s), 99))
 			for batch := 0; ; batch++ {
@@ -164,7 +206,7 @@ func TestKillsUnderLoadLoseNothingAndCountNothingTwice(t *testing.T) {
 
 	random := rand.New(rand.NewPCG(1, 2))
 	for range kills() {
-		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond) // the moment is the test's matter
+		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond) // the moment is the test's matter
 		c.kill()
 		c.start()
 	}
@@ -174,16 +216,26 @@ func TestKillsUnderLoadLoseNothingAndCountNothingTwice(t *testing.T) {
 	eventually(t, 30*time.Second, fmt.Sprintf("all %d acknowledged units are in the ledger", want), func() bool {
 		return db.one("SELECT CAST(sum(quantity) AS BIGINT) FROM "+db.from("rollups")+" WHERE meter = 'units'") == strconv.FormatInt(want, 10)
 	})
+	wantUsage := fmt.Sprintf("[[agent_runs %d] [llm_requests %d] [llm_tokens_in %d]]", runs.Load(), 2*runs.Load(), 2*callTokens*runs.Load())
+	usageOfSpans := func() string {
+		return fmt.Sprint(db.query("SELECT meter, CAST(sum(quantity) AS BIGINT) FROM " + db.from("rollups") + " WHERE meter IN ('agent_runs', 'llm_requests', 'llm_tokens_in') GROUP BY 1 ORDER BY 1"))
+	}
+	for deadline := time.Now().Add(40 * time.Second); usageOfSpans() != wantUsage && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond) // traces settle with time
+	}
+	if got := usageOfSpans(); got != wantUsage {
+		t.Errorf("spans have the usage %s, want %s", got, wantUsage)
+	}
 	close(readerStop)
 	r.done.Wait()
-	if got := db.one("SELECT count(DISTINCT event_id) FROM " + db.from("events")); got != strconv.FormatInt(want, 10) {
+	if got := db.one("SELECT count(DISTINCT event_id) FROM " + db.from("events") + " WHERE meter = 'units'"); got != strconv.FormatInt(want, 10) {
 		t.Errorf("%s events are there, %d were acknowledged", got, want)
 	}
-	if twice := db.query("SELECT customer, event_id FROM " + db.from("events") + " GROUP BY ALL HAVING count(*) > 1"); len(twice) > 0 {
+	if twice := db.query("SELECT customer, event_id, meter FROM " + db.from("events") + " GROUP BY ALL HAVING count(*) > 1"); len(twice) > 0 {
 		t.Errorf("%d events are there twice, the first: %v", len(twice), twice[0])
 	}
 	db.rollupsAgree()
-	t.Logf("%d events, %d kills, %d totals read", want, kills(), r.queries)
+	t.Logf("%d events and %d runs of agents, %d kills, %d totals read", want, runs.Load(), kills(), r.queries)
 	c.stop()
 	if out, err := exec.Command(program(t), "ledger", "verify", "--directory", c.dir).CombinedOutput(); err != nil {
 		t.Errorf("ledger verify: %v\n%s", err, tail(string(out), 2000))
