@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -32,19 +33,39 @@ func checkLogs(fs vfs.FS, dir string) error {
 		return err
 	}
 	for _, name := range names {
-		number, isLog := strings.CutSuffix(name, ".log")
-		n, err := strconv.ParseUint(number, 10, 32)
-		if !isLog || err != nil {
+		if !strings.HasSuffix(name, ".log") {
 			continue
 		}
 		path := fs.PathJoin(dir, name)
-		text, err := readWhole(fs, path)
-		if err != nil {
+		var damage *logDamage
+		if err := checkLog(fs, path); errors.As(err, &damage) {
+			return corrupt(path, damage)
+		} else if err != nil {
 			return err
 		}
-		if at, vouched := unreadable(text, uint32(n)); vouched {
-			return corrupt(path, fmt.Errorf("its record at byte %d can't be read, and it was durable", at))
-		}
+	}
+	return nil
+}
+
+// logDamage is where a log can't be read that could be read once.
+type logDamage struct{ at int }
+
+func (d *logDamage) Error() string {
+	return fmt.Sprintf("its record at byte %d can't be read, and it was durable", d.at)
+}
+
+// checkLog looks for a record of a log that can't be read and was durable.
+func checkLog(fs vfs.FS, path string) error {
+	number, err := strconv.ParseUint(strings.TrimSuffix(fs.PathBase(path), ".log"), 10, 32)
+	if err != nil {
+		return nil //nolint:nilerr // it is none of the store's
+	}
+	text, err := readWhole(fs, path)
+	if err != nil {
+		return err
+	}
+	if at, vouched := unreadable(text, uint32(number)); vouched {
+		return &logDamage{at}
 	}
 	return nil
 }

@@ -248,6 +248,13 @@ func TestVerifyFindsEachDamageAndNamesIt(t *testing.T) {
 	}
 	chain := func(f *fixture) string { return filepath.Join(f.dir, "state", "writer=main", "chain.ndjson") }
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 4; return b }
+	ofStore := func(f *fixture, pattern string) string {
+		paths, err := filepath.Glob(filepath.Join(f.dir, "state", "writer=main", "store", pattern))
+		if err != nil || len(paths) == 0 {
+			t.Fatal(pattern, paths, err)
+		}
+		return paths[len(paths)-1]
+	}
 	for name, c := range map[string]struct {
 		damage func(f *fixture)
 		kinds  []string
@@ -295,6 +302,9 @@ func TestVerifyFindsEachDamageAndNamesIt(t *testing.T) {
 			o.write("main", false, e)
 			f.copy(o.files("runs")[0], unsealed(f, "runs"))
 		}, []string{kindRun}, "has no events"},
+		"a flipped bit in a table of the store":      {func(f *fixture) { f.change(ofStore(f, "*.sst"), flip) }, []string{kindUnreadable}, ".sst"},
+		"a flipped bit in a log of the store":        {func(f *fixture) { f.change(ofStore(f, "*.log"), flip) }, []string{kindUnreadable}, ".log"},
+		"a flipped bit in the manifest of the store": {func(f *fixture) { f.change(ofStore(f, "MANIFEST-*"), flip) }, []string{kindUnreadable}, "state/writer=main/store/MANIFEST-"},
 		"a flipped bit in a refusal": {func(f *fixture) {
 			paths, err := filepath.Glob(filepath.Join(f.dir, "refused", "*", "*", "*.parquet"))
 			if err != nil || len(paths) != 1 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 )
 
@@ -64,9 +66,9 @@ func newVerifyCommand(c *common) *cobra.Command {
 	o := &verifyOptions{}
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check the chain, every file's hash, rollups and runs against events, and that no id is there twice",
-		Long: "Check the ledger: that each writer's chain is unbroken; that every sealed file has the size and SHA-256 of its record and the record's\n" +
-			"totals; that each part's rollups and runs are the sums of its events; that events lie in the hour of their timestamp, are valid and in\n" +
+		Short: "Check the chain, every file's hash, the stores, rollups and runs against events, and that no id is there twice",
+		Long: "Check the ledger: that each writer's chain is unbroken, and its store undamaged; that every sealed file has the size and SHA-256 of its\n" +
+			"record and the record's totals; that each part's rollups and runs are the sums of its events; that events lie in the hour of their timestamp, are valid and in\n" +
 			"order; that no id of a customer is there twice, also not at two writers. Exit status 1 when anything differs.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return c.verify(o) },
@@ -127,7 +129,7 @@ func (c *common) printVerify(r *verifyReport, o *verifyOptions) error {
 			return err
 		}
 	}
-	what := "hashes, sums, order and ids"
+	what := "stores, hashes, sums, order and ids"
 	if o.quick {
 		what = "hashes of sealed files"
 	}
@@ -180,6 +182,11 @@ func (v *verifier) run() (*verifyReport, error) {
 	for _, s := range strays {
 		v.found(problem{Kind: kindMisplaced, File: s, Detail: "is not date=YYYY-MM-DD/hour=HH/writer=W"})
 	}
+	if !v.quick {
+		if err := v.checkStores(writers); err != nil {
+			return nil, err
+		}
+	}
 	folders = append(folders, v.chainOnly(folders)...)
 	if err := v.each(folders); err != nil {
 		return nil, err
@@ -194,6 +201,20 @@ func (v *verifier) run() (*verifyReport, error) {
 	}
 	v.report.Hours = len(folders)
 	return &v.report, nil
+}
+
+// checkStores reads the writers' stores: what waits in them to be made parts, and which ids are known.
+func (v *verifier) checkStores(writers []string) error {
+	for _, w := range writers {
+		state := filepath.Join("state", "writer="+w)
+		err := ledger.CheckStore(filepath.Join(v.directory, state), func(file string, err error) {
+			v.found(problem{Kind: kindUnreadable, Writer: w, File: filepath.Join(state, file), Detail: err.Error()})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // each checks the folders, as many at once as there are processors.
