@@ -153,7 +153,7 @@ func TestTheExampleConfigurationsAreValid(t *testing.T) {
 }
 
 // Several sidecars' worth of senders over TLS with a token; without one nothing gets in.
-func TestTheGatewayTakesWhatHasATokenOverTLS(t *testing.T) {
+func TestKnownFault14TheGatewayTakesWhatHasATokenOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	key, cert := filepath.Join(dir, "server.key"), filepath.Join(dir, "server.crt")
 	if out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert,
