@@ -7,10 +7,13 @@ import (
 	"time"
 )
 
+// StatusVersion is that of the directory's form as this program writes it. Who finds a higher one doesn't know what the files mean.
+const StatusVersion = 1
+
 // Status is what state/writer=W/status.json says of a ledger that is in use, for those who can't open its store. It is written after
 // every round of maintenance that changed it.
 type Status struct {
-	Version     int          `json:"v"` // 1
+	Version     int          `json:"v"` // StatusVersion
 	Writer      string       `json:"writer"`
 	At          string       `json:"at"` // RFC 3339
 	Chain       StatusChain  `json:"chain"`
@@ -45,7 +48,7 @@ type StatusHour struct {
 
 // StatusNow is the present status.
 func (l *Ledger) StatusNow() (Status, error) {
-	st := Status{Version: 1, Writer: l.o.WriterID, At: l.o.Clock().UTC().Format(time.RFC3339), SealSeconds: int64(l.o.SealAfter / time.Second)}
+	st := Status{Version: StatusVersion, Writer: l.o.WriterID, At: l.o.Clock().UTC().Format(time.RFC3339), SealSeconds: int64(l.o.SealAfter / time.Second)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.state

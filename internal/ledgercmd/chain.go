@@ -186,6 +186,20 @@ func (c *common) readStatus(writer string) (*ledger.Status, error) {
 	return st, nil
 }
 
+// requireKnownVersion refuses a directory that a newer program writes. A status that can't be read is for verify to tell of.
+func (c *common) requireKnownVersion() error {
+	writers, err := c.writers()
+	if err != nil {
+		return err
+	}
+	for _, w := range writers {
+		if st, err := c.readStatus(w); err == nil && st != nil && st.Version > ledger.StatusVersion {
+			return fmt.Errorf("the state of writer %s has version %d, this program reads %d: use the newer program that wrote it", w, st.Version, ledger.StatusVersion)
+		}
+	}
+	return nil
+}
+
 // agreesWith says whether the chain has the record that a status names as its end.
 func (ch *chain) agreesWith(st *ledger.Status) error {
 	n := st.Chain.Records

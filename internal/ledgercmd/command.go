@@ -44,7 +44,10 @@ func NewCommand() *cobra.Command {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			c.out = cmd.OutOrStdout()
 			c.progress = terminal(cmd.ErrOrStderr())
-			return requireLedger(c.directory)
+			if err := requireLedger(c.directory); err != nil {
+				return err
+			}
+			return c.requireKnownVersion()
 		},
 	}
 	cmd.PersistentFlags().StringVarP(&c.directory, "directory", "d", defaultDirectory, "the ledger's directory, as in the usage exporter's configuration")

@@ -10,9 +10,31 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
+
+func TestADirectoryOfANewerVersionIsRefusedByEveryCommand(t *testing.T) {
+	f := busy(t)
+	f.change(filepath.Join(f.dir, "state", "writer=main", "status.json"), func(b []byte) []byte {
+		var status ledger.Status
+		if err := json.Unmarshal(b, &status); err != nil || status.Version != ledger.StatusVersion {
+			t.Fatalf("version %d, %v: %s", status.Version, err, b)
+		}
+		status.Version++
+		b, err := json.Marshal(&status)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	})
+	for _, args := range [][]string{{"status"}, {"verify"}, {"explain", "--customer", "acme"}, {"rebuild-rollups", "--output", t.TempDir()}, {"export"}, {"mend-writers"}} {
+		if out, err := f.run(args...); err == nil || !strings.Contains(err.Error(), "has version 2, this program reads 1") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
 
 func TestStatusSaysWhatIsThere(t *testing.T) {
 	f := busy(t)

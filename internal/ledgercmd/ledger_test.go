@@ -366,6 +366,9 @@ func TestTheSameIDAtTwoWritersIsFoundAndMended(t *testing.T) {
 	if got := kinds(&r); !slices.Equal(got, []string{kindTwice}) || len(r.Problems) != 1 || r.Problems[0].Writer != "b" {
 		t.Fatalf("%+v", r.Problems)
 	}
+	if r.Hours != 2 || r.Parts != 3 {
+		t.Errorf("%d parts in %d hours, want 3 in 2", r.Parts, r.Hours)
+	}
 	if out := f.mustRun("mend-writers"); !strings.Contains(out, "1 event is counted by two writers, 1 to be retracted") {
 		t.Fatal(out)
 	}

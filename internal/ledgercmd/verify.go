@@ -15,6 +15,7 @@ import (
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // problem is one thing that is not what it has to be.
@@ -199,7 +200,11 @@ func (v *verifier) run() (*verifyReport, error) {
 			return nil, err
 		}
 	}
-	v.report.Hours = len(folders)
+	hours := map[usage.Hour]bool{}
+	for _, f := range folders {
+		hours[f.hour] = true
+	}
+	v.report.Hours = len(hours)
 	return &v.report, nil
 }
 
