@@ -125,7 +125,11 @@ func TestTheWholeLifeOfAnEventIsShown(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	if out := f.mustRun("explain", "--event", "unheard-of"); !strings.Contains(out, "no event unheard-of") {
+	if out := f.mustRun("explain", "--event", "unheard-of"); !strings.Contains(out, "no event unheard-of") || strings.Contains(out, "waits") {
+		t.Error(out)
+	}
+	f.write("main", false, correction("early", "not-there-yet", 3, -1))
+	if out := f.mustRun("explain", "--event", "early"); !strings.Contains(out, "no event early") || !strings.Contains(out, "1 correction waits") {
 		t.Error(out)
 	}
 }

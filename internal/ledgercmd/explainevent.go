@@ -14,8 +14,9 @@ import (
 // eventReport is the whole life of an event.
 type eventReport struct {
 	EventID string        `json:"event_id"`
-	Found   []foundEvent  `json:"found"`   // itself, and what corrects it
-	Refused []refusedLine `json:"refused"` // with this id
+	Found   []foundEvent  `json:"found"`               // itself, and what corrects it
+	Refused []refusedLine `json:"refused"`             // with this id
+	Waiting int64         `json:"waiting_corrections"` // of all writers: this command reads files, in which these are not
 }
 
 type foundEvent struct {
@@ -65,6 +66,15 @@ func (c *common) explainEvent(o *explainOptions) error {
 	}); err != nil {
 		return err
 	}
+	writers, err := c.writers()
+	if err != nil {
+		return err
+	}
+	for _, w := range writers {
+		if st, err := c.readStatus(w); err == nil && st != nil { // verify tells of one that can't be read
+			report.Waiting += st.Waiting
+		}
+	}
 	if c.json {
 		return printJSON(c.out, report)
 	}
@@ -107,7 +117,10 @@ func (c *common) about(rel string, o *explainOptions, found func(*usage.Event)) 
 func (c *common) printEvent(r *eventReport) error {
 	p := &printer{w: c.out}
 	if len(r.Found) == 0 {
-		p.linef("no event %s is in the ledger", r.EventID)
+		p.linef("no event %s is in a file of the ledger", r.EventID)
+		if r.Waiting > 0 {
+			p.linef("%s for an event to correct, in no file yet: it may be among these", countText(r.Waiting, "correction waits", "corrections wait"))
+		}
 	}
 	for i := range r.Found {
 		e, file := &r.Found[i].event, r.Found[i].File
