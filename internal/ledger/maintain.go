@@ -42,16 +42,20 @@ func (l *Ledger) maintain(ctx context.Context) error {
 
 // Expire refuses the corrections whose target did not come within CorrectionWait.
 func (l *Ledger) Expire() error {
-	l.mu.Lock()
-	waiting := l.state != nil && l.state.waiting > 0
-	l.mu.Unlock()
-	if !waiting {
-		return nil
-	}
 	if !l.enter() {
 		return nil
 	}
 	defer l.closed.Done()
+	s, err := l.current()
+	if err != nil {
+		return err // whether any wait is not known until the store is open again
+	}
+	l.mu.Lock()
+	waiting := s.waiting > 0
+	l.mu.Unlock()
+	if !waiting {
+		return nil
+	}
 	r := &request{expire: true, done: make(chan struct{})}
 	l.queue <- r
 	<-r.done

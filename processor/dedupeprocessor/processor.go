@@ -131,7 +131,7 @@ func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait 
 	d.telemetry.UsageboxDedupeDuplicates.Add(ctx, sum.duplicates)
 	d.telemetry.UsageboxDedupeConflicts.Add(ctx, sum.conflicts)
 	d.telemetry.UsageboxDedupeForeign.Add(ctx, sum.foreign)
-	if sum.events+sum.refusals+sum.foreign == 0 {
+	if sum.events+sum.foreign == 0 {
 		return later, wait, nil
 	}
 	if wait != nil || sum.duplicates > 0 {
@@ -177,7 +177,7 @@ func (d *dedupe) remember(ctx context.Context, records []record, rejections []us
 }
 
 // sorted is what becomes of records.
-type sorted struct{ events, refusals, foreign, duplicates, conflicts int64 }
+type sorted struct{ events, foreign, duplicates, conflicts int64 }
 
 // sort decides for every record, in order, whether it is dropped.
 func (d *dedupe) sort(mine claimed) (sum sorted, err error) {
@@ -193,10 +193,7 @@ func (d *dedupe) sort(mine claimed) (sum sorted, err error) {
 		case foreign:
 			sum.foreign++
 			continue
-		case refusal:
-			sum.refusals++
-			continue
-		case unreadable:
+		case unreadable, refusal:
 			sum.events++
 			continue
 		}
