@@ -182,10 +182,13 @@ func (l *Ledger) commitLoop() {
 
 // commit judges a group and makes it durable. Its error is that of every request in it.
 func (l *Ledger) commit(group []*request, events, bytes int) error {
-	s, err := l.revive()
-	if err != nil {
+	if _, err := l.revive(); err != nil {
 		return err
 	}
+	return l.read(func(s *state) error { return l.commitTo(s, group, events, bytes) })
+}
+
+func (l *Ledger) commitTo(s *state, group []*request, events, bytes int) error {
 	if err := l.checkRoom(s); err != nil {
 		return err
 	}
