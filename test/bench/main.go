@@ -2,7 +2,7 @@
 // all of them, and what is printed is the median of the turns with the lowest and the highest. It runs on Linux.
 //
 //	go run ./test/bench                  everything, some minutes
-//	go run ./test/bench -only spans      one of spans, open, queue, events, pricing, feed, postgres, seal
+//	go run ./test/bench -only spans      one of spans, open, queue, events, pricing, feed, postgres, seal, ids
 //	go run ./test/bench -profile DIR     also CPU profiles of the durable pipeline
 package main
 
@@ -28,6 +28,7 @@ type options struct {
 	conns   int    // of spans
 	content string // bytes per model call, with commas
 	profile string
+	ids     string // events of a ledger that grows, with commas
 	rows    string // events before PostgreSQL and the ledger are measured, with commas
 	traces  int    // that are open
 }
@@ -40,11 +41,12 @@ func main() {
 	flag.DurationVar(&o.seconds, "load", 8*time.Second, "load per turn")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of every subject")
 	flag.IntVar(&o.conns, "conns", 8, "connections that send spans")
-	flag.StringVar(&only, "only", "", "spans, open, queue, events, pricing, feed, postgres or seal; several with commas; empty: all")
+	flag.StringVar(&only, "only", "", "spans, open, queue, events, pricing, feed, postgres, seal or ids; several with commas; empty: all")
 	flag.StringVar(&o.content, "content", "0,2048,20480", "bytes of prompt and answer in a model call")
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles; empty: none are taken")
 	flag.IntVar(&o.traces, "traces", 1_000_000, "open traces of 15 spans each")
 	flag.StringVar(&o.rows, "rows", "0,5000000", "events that PostgreSQL and the ledger have before they are compared")
+	flag.StringVar(&o.ids, "ids", "1000000,10000000", "events of the ledger that grows, rising, in whole millions")
 	flag.Parse()
 	if err := run(o, only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -59,11 +61,11 @@ type part struct {
 }
 
 func run(o options, only string) (err error) {
-	parts := []part{{"spans", spansAgainstNop}, {"open", openTraces}, {"queue", spansAgainstQueue}, {"events", postedEvents}, {"pricing", pricingAgainstNone}, {"feed", feedAgainstNone}, {"postgres", postgresRows}, {"seal", sealHour}}
+	parts := []part{{"spans", spansAgainstNop}, {"open", openTraces}, {"queue", spansAgainstQueue}, {"events", postedEvents}, {"pricing", pricingAgainstNone}, {"feed", feedAgainstNone}, {"postgres", postgresRows}, {"seal", sealHour}, {"ids", manyIDs}}
 	wanted := strings.Split(only, ",")
 	for _, w := range wanted {
 		if w != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == w }) {
-			return fmt.Errorf("-only is %q: it takes spans, open, queue, events, pricing, feed, postgres, seal", only)
+			return fmt.Errorf("-only is %q: it takes spans, open, queue, events, pricing, feed, postgres, seal, ids", only)
 		}
 	}
 	b := &bench{options: o}

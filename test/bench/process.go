@@ -56,7 +56,12 @@ func (b *bench) startWith(ledger, config, next string) (*process, error) {
 			return nil, err
 		}
 	}
-	p := &process{dir: dir, ports: ports{Next: next}}
+	return b.startIn(dir, config, next)
+}
+
+// startIn is start in a folder of the caller's.
+func (b *bench) startIn(dir, config, next string) (p *process, err error) {
+	p = &process{dir: dir, ports: ports{Next: next}}
 	for _, to := range []*string{&p.ports.OTLP, &p.ports.API, &p.ports.Metrics, &p.ports.Health, &p.ports.Pprof} {
 		if *to, err = freePort(); err != nil {
 			return nil, err

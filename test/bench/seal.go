@@ -99,13 +99,17 @@ func (b *bench) filledLedger(events int) (string, error) {
 func ledgerEvents(first int, hour time.Time) []usage.Event {
 	events := make([]usage.Event, eventsPerRequest)
 	for i := range events {
-		n := first + i
-		events[i] = usage.Event{
-			ID: fmt.Sprintf("req_%016x", mix(uint64(n))), Customer: fmt.Sprint("customer-", n%97), UserID: fmt.Sprint("user-", n%31),
-			Timestamp: usage.MicrosOf(hour.Add(time.Duration(n) * 3600 * time.Microsecond)), Model: "claude-4.5-sonnet", Feature: "chat", Source: usage.SourceAPI,
-			Lines: []usage.Line{{Meter: usage.MeterTokensIn, Quantity: usage.Units(int64(1000 + n%1000))}},
-		}
-		events[i].Normalize()
+		events[i] = ledgerEvent(first+i, hour)
 	}
 	return events
+}
+
+func ledgerEvent(n int, hour time.Time) usage.Event {
+	e := usage.Event{
+		ID: fmt.Sprintf("req_%016x", mix(uint64(n))), Customer: fmt.Sprint("customer-", n%97), UserID: fmt.Sprint("user-", n%31),
+		Timestamp: usage.MicrosOf(hour.Add(time.Duration(n) * 3600 * time.Microsecond)), Model: "claude-4.5-sonnet", Feature: "chat", Source: usage.SourceAPI,
+		Lines: []usage.Line{{Meter: usage.MeterTokensIn, Quantity: usage.Units(int64(1000 + n%1000))}},
+	}
+	e.Normalize()
+	return e
 }
