@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxSpare is the largest buffer that is kept for the next group.
+// maxSpare is the largest buffer that is kept for a later group. There are two: one group is filled while another is written.
 const maxSpare = 8 << 20
 
 // Append makes records durable, and pins their segments until Release. at is the time, in Unix microseconds. All of them are there when it
@@ -25,8 +25,10 @@ func (l *Log) Append(records [][]byte, at int64) ([]Place, error) {
 		return nil, ErrClosed
 	}
 	if l.group == nil {
-		l.group = &group{b: l.spare}
-		l.spare = nil
+		l.group = &group{}
+		if last := len(l.spare) - 1; last >= 0 {
+			l.group.b, l.spare = l.spare[last], l.spare[:last]
+		}
 	}
 	g := l.group
 	first := len(g.ends)
@@ -97,8 +99,8 @@ func (l *Log) write(g *group) {
 func (l *Log) finish(s *segment, g *group, fresh bool, err error) {
 	g.done, g.err = true, err
 	written := len(g.b)
-	if cap(g.b) <= maxSpare {
-		l.spare = g.b[:0]
+	if cap(g.b) <= maxSpare && len(l.spare) < 2 {
+		l.spare = append(l.spare, g.b[:0])
 	}
 	g.b = nil
 	if s == nil {
@@ -176,8 +178,11 @@ func (g *group) seal() {
 }
 
 func sealRecord(r []byte, offset uint64) {
-	binary.LittleEndian.PutUint32(r, uint32(len(r)-recordHeader))
-	head := checkHead(r, offset)
+	length := uint32(len(r) - recordHeader)
+	binary.LittleEndian.PutUint64(r, offset) // the header has room for what its checksum covers
+	binary.LittleEndian.PutUint32(r[8:], length)
+	head := crc32.Checksum(r[:recordHeader], castagnoli)
+	binary.LittleEndian.PutUint32(r, length)
 	binary.LittleEndian.PutUint32(r[4:], head)
 	binary.LittleEndian.PutUint32(r[8:], crc32.Update(head, castagnoli, r[recordHeader:]))
 }

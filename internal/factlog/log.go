@@ -83,7 +83,7 @@ type Log struct {
 	active   *segment   // nil: the next group begins one
 	next     uint64     // no segment reaches it
 	group    *group     // records that wait to be written
-	spare    []byte     // of a group that is done
+	spare    [][]byte   // of groups that are done
 	writing  bool
 	closed   bool
 }

@@ -175,7 +175,7 @@ func (s *Store) Trace(trace attribution.TraceID) (Known, error) {
 func (s *Store) Read(trace attribution.TraceID, before Before, facts []attribution.Fact) (k Known, err error) {
 	k.Facts = facts[:0]
 	s.mu.Lock()
-	k.open = slices.Clone(s.open[trace].places)
+	k.open = s.open.places(trace)
 	s.mu.Unlock()
 	if k.last, k.Emitted, err = before.read(trace); err != nil {
 		return k, fmt.Errorf("trace %s: %w", trace, err)

@@ -16,7 +16,7 @@ import (
 
 // restore finds what was known in memory: where facts of open traces lie, which traces are to be looked at again, and which are linked to.
 func (s *Store) restore() error {
-	s.open = map[attribution.TraceID]openTrace{}
+	s.open = newOpenTraces()
 	s.woken = map[attribution.TraceID]struct{}{}
 	s.linked = linked{hashes: map[uint64]struct{}{}}
 	pinned, err := s.number("pinned")
@@ -28,12 +28,7 @@ func (s *Store) restore() error {
 		if err != nil {
 			return false, nil //nolint:nilerr // whole, but nothing that this version writes
 		}
-		t, ok := s.open[trace]
-		if !ok {
-			t.first = at
-		}
-		t.places = append(t.places, p)
-		s.open[trace] = t
+		s.open.add(trace, p, at)
 		return true, nil
 	})
 	if err != nil {
@@ -62,7 +57,7 @@ func (s *Store) restore() error {
 
 // passOverSettled leaves what no settlement has looked at.
 func (s *Store) passOverSettled() error {
-	traces := slices.Collect(maps.Keys(s.open))
+	traces := slices.Collect(maps.Keys(s.open.traces))
 	befores, err := s.Before(traces)
 	if err != nil {
 		return err
@@ -78,21 +73,17 @@ func (s *Store) passOverSettled() error {
 		if e.handled == 0 && len(e.places) == 0 {
 			continue
 		}
-		t := s.open[trace]
-		var done []factlog.Place
-		t.places = slices.DeleteFunc(t.places, func(p factlog.Place) bool {
-			if e.has(p) {
-				done = append(done, p)
-				return true
-			}
-			return false
-		})
-		s.log.Release(done)
-		if len(t.places) == 0 {
-			delete(s.open, trace)
+		places := s.open.places(trace)
+		left := slices.DeleteFunc(slices.Clone(places), e.has)
+		if len(left) == len(places) {
 			continue
 		}
-		s.open[trace] = t
+		s.log.Release(slices.DeleteFunc(slices.Clone(places), func(p factlog.Place) bool { return !e.has(p) }))
+		first := s.open.traces[trace].first
+		s.open.looked(trace, len(places), 0)
+		for _, p := range left {
+			s.open.add(trace, p, first)
+		}
 	}
 	return nil
 }
@@ -101,11 +92,11 @@ func (s *Store) passOverSettled() error {
 func (s *Store) Pending(tell func(trace attribution.TraceID, first usage.Micros)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for trace, t := range s.open {
+	for trace, t := range s.open.traces {
 		tell(trace, t.first)
 	}
 	for trace := range s.woken {
-		if _, ok := s.open[trace]; !ok {
+		if _, ok := s.open.traces[trace]; !ok {
 			tell(trace, 0)
 		}
 	}

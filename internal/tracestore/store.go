@@ -89,16 +89,10 @@ type Store struct {
 	logger    *zap.Logger
 
 	mu     sync.Mutex // guards what follows
-	open   map[attribution.TraceID]openTrace
+	open   openTraces
 	woken  map[attribution.TraceID]struct{}
 	linked linked
 	outbox outbox
-}
-
-// openTrace is where facts lie that no settlement has looked at.
-type openTrace struct {
-	first  usage.Micros
-	places []factlog.Place
 }
 
 // Open takes the directory. The error names who has it, or what to do.
@@ -252,13 +246,7 @@ func (s *Store) Append(arrivals []Arrival, now usage.Micros) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, p := range places {
-		trace := arrivals[owner[i]].Trace
-		t, ok := s.open[trace]
-		if !ok {
-			t.first = now
-		}
-		t.places = append(t.places, p)
-		s.open[trace] = t
+		s.open.add(arrivals[owner[i]].Trace, p, now)
 	}
 	return nil
 }

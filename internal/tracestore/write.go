@@ -174,12 +174,7 @@ func (s *Store) settled(t *Settlement) {
 	for _, l := range t.Links {
 		s.linked.add(l)
 	}
-	o := s.open[t.Trace]
-	if rest := o.places[min(len(t.Known.open), len(o.places)):]; len(rest) > 0 {
-		s.open[t.Trace] = openTrace{first: t.At, places: slices.Clone(rest)}
-	} else {
-		delete(s.open, t.Trace)
-	}
+	s.open.looked(t.Trace, len(t.Known.open), t.At)
 }
 
 // Wait notes that a trace links to others, before they are looked at, so that what comes of them meanwhile wakes it.
@@ -266,7 +261,7 @@ func (s *Store) expired(before usage.Micros, limit int) (keys [][]byte, traces [
 func (s *Store) pending(trace attribution.TraceID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, open := s.open[trace]
+	_, open := s.open.traces[trace]
 	_, woken := s.woken[trace]
 	return open || woken
 }

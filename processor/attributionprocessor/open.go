@@ -1,7 +1,6 @@
 package attributionprocessor
 
 import (
-	"container/heap"
 	"maps"
 	"sync"
 
@@ -10,7 +9,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// openTraceBytes is about what an open trace takes in memory, with where its facts lie.
+// openTraceBytes is about what an open trace takes in memory, with where its facts lie and with what the collector of garbage leaves for later.
 const openTraceBytes = 400
 
 // openTrace is a trace with facts that no settlement has looked at.
@@ -18,7 +17,8 @@ type openTrace struct {
 	id          attribution.TraceID
 	first, last usage.Micros // arrivals
 	due         usage.Micros // when to look at it
-	at          int          // in the heap
+	slot        uint32       // where it lies
+	at          int32        // in the order of due
 	version     uint32       // arrivals, to see whether one came meanwhile
 	inflight    int32        // arrivals that are being made durable
 	again       bool         // it settled before
@@ -29,9 +29,9 @@ type openTraces struct {
 	grace, idle, wait usage.Micros
 	max               int
 
-	mu   sync.Mutex
-	byID map[attribution.TraceID]*openTrace
-	heap dueHeap
+	mu    sync.Mutex                     // guards what follows
+	byID  map[attribution.TraceID]uint32 // slots of queue
+	queue dueQueue
 	// heavy traces are not looked at before a time, so that one that grows for ever costs a bounded share of the processor: a look reads all of it.
 	heavy map[attribution.TraceID]usage.Micros
 }
@@ -45,17 +45,40 @@ const (
 func newOpenTraces(c *Config) *openTraces {
 	return &openTraces{
 		grace: usage.Micros(c.Settle.Grace.Microseconds()), idle: usage.Micros(c.Settle.Idle.Microseconds()), wait: usage.Micros(c.Settle.MaxWait.Microseconds()),
-		max: int(c.MemoryLimit / openTraceBytes), byID: map[attribution.TraceID]*openTrace{}, heavy: map[attribution.TraceID]usage.Micros{},
+		max: int(c.MemoryLimit / openTraceBytes), byID: map[attribution.TraceID]uint32{}, heavy: map[attribution.TraceID]usage.Micros{},
 	}
 }
 
 func (o *openTraces) restore(id attribution.TraceID, first, now usage.Micros) {
-	t := &openTrace{id: id, first: first, last: now, due: now + o.grace}
+	t := openTrace{id: id, first: first, last: now, due: now + o.grace}
 	if first == 0 { // nothing of it came: it is only to be looked at again
 		t.last, t.due, t.again = now-o.idle, now, true
 	}
-	o.byID[id] = t
-	heap.Push(&o.heap, t)
+	o.add(t)
+}
+
+func (o *openTraces) add(t openTrace) *openTrace {
+	n := o.queue.push(t)
+	o.byID[t.id] = n
+	return o.queue.trace(n)
+}
+
+// get is nil for a trace that isn't open. What it gives stays where it is until the trace is closed.
+func (o *openTraces) get(id attribution.TraceID) *openTrace {
+	n, ok := o.byID[id]
+	if !ok {
+		return nil
+	}
+	return o.queue.trace(n)
+}
+
+func (o *openTraces) close(t *openTrace) {
+	o.queue.take(t)
+	o.queue.release(t)
+	delete(o.byID, t.id)
+	if len(o.byID) == 0 && len(o.queue.chunks) > keptChunks { // what many traces took is given back
+		o.byID, o.queue = map[attribution.TraceID]uint32{}, dueQueue{}
+	}
 }
 
 // begin says that facts are about to be made durable.
@@ -63,11 +86,9 @@ func (o *openTraces) begin(arrivals []tracestore.Arrival, now usage.Micros) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := range arrivals {
-		t := o.byID[arrivals[i].Trace]
+		t := o.get(arrivals[i].Trace)
 		if t == nil {
-			t = &openTrace{id: arrivals[i].Trace, first: now, last: now, due: now + o.grace}
-			o.byID[t.id] = t
-			heap.Push(&o.heap, t)
+			t = o.add(openTrace{id: arrivals[i].Trace, first: now, last: now, due: now + o.grace})
 		}
 		t.version++
 		t.inflight++
@@ -78,7 +99,7 @@ func (o *openTraces) end(arrivals []tracestore.Arrival, now usage.Micros, kept b
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i := range arrivals {
-		t := o.byID[arrivals[i].Trace]
+		t := o.get(arrivals[i].Trace)
 		t.inflight--
 		if !kept {
 			continue
@@ -93,12 +114,9 @@ func (o *openTraces) wake(ids []attribution.TraceID, now usage.Micros) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, id := range ids {
-		if o.byID[id] != nil {
-			continue // it will be looked at
+		if o.get(id) == nil { // else it will be looked at
+			o.add(openTrace{id: id, first: now - o.wait, last: now - o.idle, due: now, again: true})
 		}
-		t := &openTrace{id: id, first: now - o.wait, last: now - o.idle, due: now, again: true}
-		o.byID[id] = t
-		heap.Push(&o.heap, t)
 	}
 }
 
@@ -111,7 +129,7 @@ func (o *openTraces) crowded() bool {
 
 func (o *openTraces) schedule(t *openTrace, due usage.Micros) {
 	t.due = max(due, o.heavy[t.id])
-	heap.Fix(&o.heap, t.at)
+	o.queue.fix(t)
 }
 
 // due gives traces to look at, at most n, with the version that they are looked at in. Beyond the limit of memory the next ones settle early.
@@ -119,13 +137,13 @@ func (o *openTraces) due(now usage.Micros, n int) (looks []look) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var popped []*openTrace
-	for len(o.heap) > 0 && len(looks) < n {
-		t := o.heap[0]
-		excess := len(o.heap)+len(popped) > o.max
-		if t.due > now && !excess {
+	for len(looks) < n {
+		t := o.queue.first()
+		excess := len(o.byID) > o.max
+		if t == nil || t.due > now && !excess {
 			break
 		}
-		heap.Pop(&o.heap)
+		o.queue.take(t)
 		popped = append(popped, t)
 		if t.inflight > 0 && t.version == uint32(t.inflight) {
 			t.due = now + o.grace // nothing of it is durable yet
@@ -135,7 +153,7 @@ func (o *openTraces) due(now usage.Micros, n int) (looks []look) {
 		t.due = now + o.grace
 	}
 	for _, t := range popped {
-		heap.Push(&o.heap, t)
+		o.queue.put(t)
 	}
 	return looks
 }
@@ -179,7 +197,7 @@ func (o *openTraces) weigh(id attribution.TraceID, spans int, now usage.Micros) 
 func (o *openTraces) postpone(id attribution.TraceID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if t := o.byID[id]; t != nil && t.inflight == 0 {
+	if t := o.get(id); t != nil && t.inflight == 0 {
 		o.schedule(t, min(t.last+o.idle, t.first+o.wait))
 	}
 }
@@ -191,7 +209,7 @@ func (o *openTraces) pending(looks []look) []bool {
 	defer o.mu.Unlock()
 	pending := make([]bool, len(looks))
 	for i, l := range looks {
-		t := o.byID[l.trace]
+		t := o.get(l.trace)
 		pending[i] = t == nil || t.version != l.version || t.inflight > 0
 	}
 	return pending
@@ -202,15 +220,14 @@ func (o *openTraces) settled(looks []look, pending []bool, now usage.Micros) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, l := range looks {
-		t := o.byID[l.trace]
+		t := o.get(l.trace)
 		switch {
 		case t == nil:
 		case pending[i] || t.version != l.version || t.inflight > 0:
 			t.first, t.again = now, true
 			o.schedule(t, now+o.grace)
 		default:
-			heap.Remove(&o.heap, t.at)
-			delete(o.byID, l.trace)
+			o.close(t)
 		}
 	}
 }
@@ -221,29 +238,11 @@ func (o *openTraces) size() (n int, oldest usage.Micros) {
 	if n = len(o.byID); n > 100_000 {
 		return n, 0 // not worth a look at each under the lock
 	}
-	for _, t := range o.byID {
+	for _, slot := range o.byID {
+		t := o.queue.trace(slot)
 		if oldest == 0 || t.first < oldest {
 			oldest = t.first
 		}
 	}
 	return n, oldest
-}
-
-type dueHeap []*openTrace
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].at, h[j].at = i, j }
-func (h *dueHeap) Push(x any) {
-	t := x.(*openTrace)
-	t.at = len(*h)
-	*h = append(*h, t)
-}
-
-func (h *dueHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return t
 }
