@@ -156,8 +156,8 @@ func (s *sender) uncertain() (map[account]*standing, error) {
 			return err
 		}
 		return scanPrefix(v, receiverKey(keyLine, s.number), func(key, value []byte) error {
-			var r Record
-			if err := readJSON(key, value, &r); err != nil {
+			r, err := parseRecord(key, value)
+			if err != nil {
 				return err
 			}
 			return delivered(&r)

@@ -28,7 +28,7 @@ const (
 	keyOutbox   = 'o' // lane, number → Record
 	keyAttempt  = 'a' // lane, number → attempt
 	keyLetter   = 'x' // number → Letter
-	keyLine     = 'l' // number → line that is to be written to the receiver's file
+	keyLine     = 'l' // number of a record that needs no call, or firstSentLine and a number that rises → line that is to be written to the receiver's file
 	keyFile     = 'n' // name of a file → bytes of it that are surely written
 	keyParquet  = 'q' // name of a file of lines → conversion
 	keyCounts   = 'k' // → counts
@@ -82,6 +82,7 @@ type counts struct {
 	Retries   uint64 `json:"retries"` // calls for a record after its first
 	Dead      int64  `json:"dead"`    // at present
 	Uncertain int64  `json:"uncertain"`
+	Lines     uint64 `json:"lines"` // that ever were of records that were sent
 }
 
 // carry is what was below a receiver's smallest unit.
@@ -172,6 +173,16 @@ func after(prefix []byte) []byte {
 
 func scanPrefix(v ledger.View, prefix []byte, each func(key, value []byte) error) error {
 	return v.Scan(prefix, after(prefix), each)
+}
+
+// none says whether no key begins with prefix.
+func none(v ledger.View, prefix []byte) (none bool, err error) {
+	none = true
+	err = scanPrefix(v, prefix, func(_, _ []byte) error {
+		none = false
+		return ledger.ErrStop
+	})
+	return none, err
 }
 
 func getJSON(v ledger.View, key []byte, record any) (found bool, err error) {

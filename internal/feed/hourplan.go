@@ -1,7 +1,6 @@
 package feed
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/big"
@@ -25,6 +24,9 @@ type hourPlan struct {
 	next     planState
 	made     int
 	each     func(*Record) error // told of every record; may be nil
+
+	fresh   bool // no record of the hour was made before its plan began: nothing is looked up of what was sent
+	nothing bool // nothing is carried at all: nor of that
 
 	converters []converter
 }
@@ -128,13 +130,15 @@ func (p *hourPlan) makeRecord(g *group) error {
 	number := p.next.Number
 	key := sentKey(number, p.hour, g.id)
 	var before sent
-	value, found, err := p.view.Get(key)
-	if err != nil {
-		return err
-	}
-	if found {
-		if before, err = decodeSent(value); err != nil {
+	if !p.fresh {
+		value, found, err := p.view.Get(key)
+		if err != nil {
 			return err
+		}
+		if found {
+			if before, err = decodeSent(value); err != nil {
+				return err
+			}
 		}
 	}
 	quantity, cost, price := difference(g.quantity, before.quantity), difference(g.cost, before.cost), difference(g.price, before.price)
@@ -185,7 +189,7 @@ func (p *hourPlan) makeRecord(g *group) error {
 		r.SentAt = r.CreatedAt
 		p.line(&r)
 	} else {
-		setJSON(p.batch, place{laneOf(&r), p.next.Next}.key(keyOutbox, number), &r)
+		p.batch.Set(place{laneOf(&r), p.next.Next}.key(keyOutbox, number), appendRecord(nil, &r))
 	}
 	p.next.Next++
 	p.next.Planned++
@@ -203,11 +207,7 @@ func (p *hourPlan) timestamp(g *group) time.Time {
 
 // line notes a record that needs no call, because its value is 0.
 func (p *hourPlan) line(r *Record) {
-	text, err := json.Marshal(r)
-	if err != nil {
-		panic(err) // strings and a map of them
-	}
-	p.batch.Set(numberKey(keyLine, p.next.Number, p.next.Next), text)
+	p.batch.Set(numberKey(keyLine, p.next.Number, p.next.Next), appendRecord(nil, r))
 	p.next.Zero++
 }
 
@@ -215,9 +215,11 @@ func (p *hourPlan) line(r *Record) {
 func (p *hourPlan) carryOver(g *group, sum *big.Int) (text string, err error) {
 	key := carryKey(p.next.Number, g.id)
 	c := carry{Customer: g.customer, Meter: g.name, Value: g.meter.Value}
-	found, err := getJSON(p.view, key, &c)
-	if err != nil {
-		return "", err
+	found := false
+	if !p.nothing {
+		if found, err = getJSON(p.view, key, &c); err != nil {
+			return "", err
+		}
 	}
 	carried, err := c.amount(g.meter.scale())
 	if err != nil {

@@ -46,8 +46,8 @@ func (r *receiver) keepFrom(v ledger.View) (first usage.Hour, err error) {
 		return 0, err
 	}
 	err = scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
-		var record Record
-		if err := readJSON(key, value, &record); err != nil {
+		record, err := parseRecord(key, value)
+		if err != nil {
 			return err
 		}
 		first = min(first, usage.MicrosOf(parseTime(record.Hour)).Hour())

@@ -2,7 +2,6 @@ package feed
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -130,9 +129,10 @@ func (s *sender) settleSome(sel Selection, low []byte, decide func(*Letter) sett
 			settled++
 			s.takeLetter(b, number, l)
 			if as == wasDelivered {
-				return s.noteDelivered(b, number, l, now)
+				s.noteDelivered(b, l, now)
+			} else {
+				s.requeue(b, number, l)
 			}
-			s.requeue(b, number, l)
 			return nil
 		})
 		return settled > 0, err
@@ -165,19 +165,17 @@ func (s *sender) requeue(b ledger.Batch, number uint64, l *Letter) {
 		}
 	}
 	at := place{laneOf(&l.Record), number}
-	setJSON(b, at.key(keyOutbox, s.number), &l.Record)
+	b.Set(at.key(keyOutbox, s.number), appendRecord(nil, &l.Record))
 	setJSON(b, at.key(keyAttempt, s.number), &a)
 }
 
-func (s *sender) noteDelivered(b ledger.Batch, number uint64, l *Letter, now time.Time) error {
+func (s *sender) noteDelivered(b ledger.Batch, l *Letter, now time.Time) {
 	s.next.Delivered++
 	if l.Logged {
-		return nil
+		return
 	}
 	l.Record.SentAt = formatTime(now)
-	line, err := json.Marshal(&l.Record)
-	b.Set(numberKey(keyLine, s.number, number), line)
-	return err
+	s.line(b, &l.Record)
 }
 
 // reject makes letters of records that the receiver took and found wrong later: ids and what it says of each. Ids that this feed has not sent are passed over.
@@ -234,8 +232,8 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 func (s *sender) findUnwritten(v ledger.View, ids map[string]string, found map[string]Record) error {
 	for _, kind := range [...]byte{keyLine, keyOutbox} {
 		if err := scanPrefix(v, receiverKey(kind, s.number), func(key, value []byte) error {
-			var r Record
-			if err := readJSON(key, value, &r); err != nil {
+			r, err := parseRecord(key, value)
+			if err != nil {
 				return err
 			}
 			if _, wanted := ids[r.ID]; !wanted {

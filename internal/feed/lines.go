@@ -25,6 +25,8 @@ type lineLog struct {
 	writer  string
 	checked bool             // the files end where the store says
 	sizes   map[string]int64 // surely written
+	unsent  uint64           // lines of records that needed no call are in their files below this number
+	sent    uint64           // lines of those that were sent, likewise
 }
 
 // fileName is the file of the lines of a moment's day, formatTime's text.
@@ -58,16 +60,20 @@ func (s *sender) writeLines() error {
 			if err := s.log.check(v, s.number); err != nil {
 				return err
 			}
-			return scanPrefix(v, receiverKey(keyLine, s.number), func(key, value []byte) error {
+			return s.log.eachWaiting(v, s.number, func(key, value []byte) error {
 				if len(numbers) == linesAtOnce {
 					more = true
 					return ledger.ErrStop
 				}
-				var r Record
-				if err := readJSON(key, value, &r); err != nil {
-					return err
+				day := lineDay(value)
+				if day == "" {
+					r, err := parseRecord(key, value)
+					if err != nil {
+						return err
+					}
+					day = r.SentAt
 				}
-				name := s.log.fileName(r.SentAt)
+				name := s.log.fileName(day)
 				if texts[name] == nil {
 					texts[name] = new(bytes.Buffer)
 				}
@@ -99,8 +105,35 @@ func (s *sender) writeLines() error {
 		for name, size := range sizes {
 			s.log.sizes[name] = size
 		}
+		s.log.wrote(numbers)
 		if !more {
 			return nil
+		}
+	}
+}
+
+// eachWaiting calls each for the lines that wait, beginning behind those that were written: what was forgotten would all be passed over again.
+func (l *lineLog) eachWaiting(v ledger.View, number uint16, each func(key, value []byte) error) error {
+	stopped := false
+	stoppable := func(key, value []byte) error {
+		err := each(key, value)
+		stopped = errors.Is(err, ledger.ErrStop)
+		return err
+	}
+	err := v.Scan(numberKey(keyLine, number, l.unsent), numberKey(keyLine, number, firstSentLine), stoppable)
+	if err != nil || stopped {
+		return err
+	}
+	return v.Scan(numberKey(keyLine, number, max(firstSentLine, l.sent)), after(receiverKey(keyLine, number)), stoppable)
+}
+
+// wrote notes which lines, in order, are in their files.
+func (l *lineLog) wrote(numbers []uint64) {
+	for _, n := range numbers {
+		if n < firstSentLine {
+			l.unsent = n + 1
+		} else {
+			l.sent = n + 1
 		}
 	}
 }
@@ -123,6 +156,7 @@ func (l *lineLog) check(v ledger.View, number uint16) error {
 	if l.checked {
 		return nil
 	}
+	l.unsent, l.sent = 0, 0
 	prefix := receiverKey(keyFile, number)
 	sizes := map[string]int64{}
 	if err := scanPrefix(v, prefix, func(key, value []byte) error {

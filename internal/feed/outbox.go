@@ -1,8 +1,9 @@
 package feed
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
@@ -16,6 +17,7 @@ type delivery struct {
 	begun   time.Time
 	refused string // by the receiver's limits: no call is made
 	detail  string
+	named   bool // just now: the record in the outbox has no external customer
 	expired bool // the receiver may have it and has forgotten its id: no call is made
 }
 
@@ -82,10 +84,7 @@ func (s *sender) pick(v ledger.View, now time.Time, limit int, gone map[place]bo
 				return ledger.ErrStop
 			}
 			d := &delivery{place: at}
-			if err := readJSON(key, value, &d.record); err != nil {
-				return err
-			}
-			if _, err := getJSON(v, at.key(keyAttempt, number), &d.attempt); err != nil {
+			if d.record, err = parseRecord(key, value); err != nil {
 				return err
 			}
 			taken++
@@ -110,6 +109,44 @@ func (s *sender) pick(v ledger.View, now time.Time, limit int, gone map[place]bo
 	s.position = picked[len(picked)-1].lane + 1
 	return picked, nil
 }
+
+// readAttempts finds what is known of calls with records that were picked. Most have had none: one look over all of them costs less than one for each, unless the keys
+// between them are too many.
+func (s *sender) readAttempts(v ledger.View, picked []*delivery) error {
+	if len(picked) == 0 {
+		return nil
+	}
+	order := func(a, b *delivery) int { return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.number, b.number)) }
+	first, last := slices.MinFunc(picked, order), slices.MaxFunc(picked, order)
+	at := make(map[place]*delivery, len(picked))
+	for _, d := range picked {
+		at[d.place] = d
+	}
+	seen, all := 0, true
+	if err := v.Scan(first.key(keyAttempt, s.number), after(last.key(keyAttempt, s.number)), func(key, value []byte) error {
+		if seen++; seen > 2*len(picked)+manyAttempts {
+			all = false
+			return ledger.ErrStop
+		}
+		d := at[placeOf(key)]
+		if d == nil {
+			return nil
+		}
+		delete(at, d.place)
+		return readJSON(key, value, &d.attempt)
+	}); err != nil || all {
+		return err
+	}
+	for _, d := range at {
+		if _, err := getJSON(v, d.key(keyAttempt, s.number), &d.attempt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manyAttempts are passed over without a thought.
+const manyAttempts = 1000
 
 func binaryLane(number, lane uint16) []byte {
 	key := place{lane: lane}.key(keyOutbox, number)
@@ -143,7 +180,7 @@ func (s *sender) judge(d *delivery, now time.Time) {
 			d.refused, d.detail = reasonUnmapped, fmt.Sprintf("customer %q has no name at the receiver", d.record.Customer)
 			return
 		}
-		d.record.ExternalCustomer = external
+		d.record.ExternalCustomer, d.named = external, true
 	}
 	if window := s.limits.Window; window > 0 && s.receiver.feed.o.sabotage != forgetfulWindow && d.attempt.Maybe != "" && now.Sub(parseTime(d.attempt.Maybe)) >= window-CallTimeout { // this call may take as long
 		d.expired = true
@@ -152,7 +189,7 @@ func (s *sender) judge(d *delivery, now time.Time) {
 	d.refused, d.detail = r.spec.Receiver.Check(&d.record, now)
 }
 
-// begin puts on disk that a record is about to be sent. The external customer is fixed with the first call.
+// begin puts on disk that a record is about to be sent, and the external customer with it if it has one only now.
 func (s *sender) begin(b ledger.Batch, d *delivery, now time.Time) {
 	d.begun = now
 	if s.receiver.feed.o.sabotage == sendUnrecorded {
@@ -162,7 +199,9 @@ func (s *sender) begin(b ledger.Batch, d *delivery, now time.Time) {
 	a.Calls++
 	if a.Maybe == "" {
 		a.Maybe = formatTime(now)
-		setJSON(b, d.key(keyOutbox, s.number), &d.record)
+	}
+	if d.named {
+		b.Set(d.key(keyOutbox, s.number), appendRecord(nil, &d.record))
 	}
 	setJSON(b, d.key(keyAttempt, s.number), &a)
 }
@@ -201,13 +240,18 @@ func (s *sender) deliver(b ledger.Batch, d *delivery, now time.Time) {
 	if d.attempt.Logged {
 		return
 	}
-	line, err := json.Marshal(&d.record)
-	if err != nil {
-		panic(err) // strings and a map of them
-	}
-	b.Set(numberKey(keyLine, s.number, d.number), line)
+	s.line(b, &d.record)
+}
+
+// line notes the line of a record that was delivered. Their numbers rise, so that those who write them know where to begin.
+func (s *sender) line(b ledger.Batch, r *Record) {
+	b.Set(numberKey(keyLine, s.number, firstSentLine+s.next.Lines), appendRecord(nil, r))
+	s.next.Lines++
 	s.receiver.lines.Store(true)
 }
+
+// firstSentLine is the number of the first line of a record that was sent. Those below are numbers of records that were not.
+const firstSentLine = 1 << 63
 
 func (s *sender) remove(b ledger.Batch, d *delivery) {
 	b.Delete(d.key(keyOutbox, s.number))

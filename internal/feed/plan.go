@@ -123,12 +123,21 @@ func (r *receiver) due(h usage.Hour) (due bool, err error) {
 // difference then.
 func (r *receiver) planHour(h usage.Hour) error {
 	m := r.planned.mapping(h)
-	customer, done := "", false
+	customer, done, fresh := "", false, false
 	for !done {
 		p := hourPlan{receiver: r, mapping: m, hour: h, next: r.planned, created: r.feed.o.Clock()}
 		err := r.update(func(v ledger.View, b ledger.Batch) error {
 			p.view, p.batch = v, b
 			var err error
+			if customer == "" { // what this plan makes of other customers later is of other groups
+				if fresh, err = none(v, binary.BigEndian.AppendUint32(receiverKey(keySent, p.next.Number), uint32(h))); err != nil {
+					return err
+				}
+			}
+			p.fresh = fresh
+			if p.nothing, err = none(v, receiverKey(keyCarry, p.next.Number)); err != nil {
+				return err
+			}
 			if customer, done, err = p.run(customer); err != nil {
 				return err
 			}

@@ -237,8 +237,8 @@ func (r *receiver) recordSide(q Reconciliation, record *Record, sides map[sideKe
 
 func (r *receiver) openSides(v ledger.View, q Reconciliation, sides map[sideKey]*side, sent accounts) error {
 	if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
-		var record Record
-		if err := readJSON(key, value, &record); err != nil {
+		record, err := parseRecord(key, value)
+		if err != nil {
 			return err
 		}
 		if s, amount := r.recordSide(q, &record, sides); s != nil {
@@ -285,8 +285,8 @@ func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side, sen
 	}
 	if err := r.feed.o.Books.View(func(v ledger.View) error {
 		return scanPrefix(v, receiverKey(keyLine, r.number), func(key, value []byte) error {
-			var record Record
-			if err := readJSON(key, value, &record); err != nil {
+			record, err := parseRecord(key, value)
+			if err != nil {
 				return err
 			}
 			return add(&record)

@@ -216,7 +216,10 @@ func (s *sender) step(ctx context.Context, now time.Time) (calls []call, wait ti
 			}
 		}
 		if capacity > 0 {
-			if picked, err = s.pick(v, now, capacity*s.limits.Batch, gone); err != nil {
+			if picked, err = s.pick(v, now, capacity*s.limits.Batch, gone); err == nil {
+				err = s.readAttempts(v, picked)
+			}
+			if err != nil {
 				return false, err
 			}
 		}
