@@ -3,30 +3,22 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/usagebox/otelcol-usagebox/test/bench/postgres"
 )
 
 const postgresConns = 4
 
-// postgres is an instance of its own, on a socket in its folder, that runs as somebody who is not root.
-type postgres struct {
-	bin, dir string
-	as       *syscall.SysProcAttr
-}
-
 // postgresRows is what many would build in place of a ledger: COPY into a staging table, then INSERT … ON CONFLICT DO NOTHING by (customer,
 // event_id), a commit per batch, from several connections. It makes no rollups and no files.
 func postgresRows(b *bench) error {
-	bin, err := postgresBin()
+	bin, err := postgres.Find()
 	if err != nil {
 		fmt.Println("PostgreSQL is not compared:", err)
 		return nil
@@ -63,84 +55,6 @@ func postgresRows(b *bench) error {
 	return nil
 }
 
-// postgresBin is the folder of the newest PostgreSQL.
-func postgresBin() (string, error) {
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin")
-	if err != nil {
-		return "", err
-	}
-	if path, err := exec.LookPath("postgres"); err == nil {
-		found = append(found, filepath.Dir(path))
-	}
-	whole := func(dir string) bool {
-		for _, program := range []string{"initdb", "pg_ctl", "psql", "postgres"} {
-			if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
-				return false
-			}
-		}
-		return true
-	}
-	for _, dir := range slices.Backward(found) {
-		if whole(dir) {
-			return dir, nil
-		}
-	}
-	return "", fmt.Errorf("initdb, pg_ctl, psql and postgres are not together in PATH or /usr/lib/postgresql")
-}
-
-func (p *postgres) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(p.bin, name), args...)
-	cmd.Dir, cmd.SysProcAttr = p.dir, p.as
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "PGHOST="+p.dir, "PGDATABASE=postgres", "PGUSER=bench", "HOME="+p.dir)
-	return cmd
-}
-
-func (p *postgres) run(name string, args ...string) error {
-	if out, err := p.command(name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, err, out)
-	}
-	return nil
-}
-
-func (b *bench) newPostgres(bin string) (*postgres, error) {
-	dir, err := b.folder()
-	if err != nil {
-		return nil, err
-	}
-	p := &postgres{bin: bin, dir: dir}
-	if os.Getuid() == 0 {
-		who, err := user.Lookup("nobody")
-		if err != nil {
-			return nil, err
-		}
-		uid, err := strconv.Atoi(who.Uid)
-		if err != nil {
-			return nil, err
-		}
-		gid, err := strconv.Atoi(who.Gid)
-		if err != nil {
-			return nil, err
-		}
-		p.as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-		if err := os.Chown(dir, uid, gid); err != nil {
-			return nil, err
-		}
-		if err := os.Chmod(b.dir, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	data := filepath.Join(dir, "data")
-	if err := p.run("initdb", "-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8", "--no-sync"); err != nil {
-		return nil, err
-	}
-	return p, p.run("pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o",
-		"-c listen_addresses= -c unix_socket_directories="+dir+" -c shared_buffers=1GB -c max_wal_size=8GB -c wal_compression=lz4 -c checkpoint_timeout=30min", "start")
-}
-
-func (p *postgres) stop() error {
-	return p.run("pg_ctl", "-D", filepath.Join(p.dir, "data"), "-w", "-m", "fast", "stop")
-}
-
 const (
 	columns = "customer, event_id, at, meter, model, quantity, user_id, feature"
 	schema  = `CREATE TABLE events (customer text, event_id text, at timestamptz, meter text, model text, quantity numeric(18,6), user_id text, feature text, PRIMARY KEY (customer, event_id));`
@@ -149,52 +63,58 @@ const (
 
 // postgres measures batches from scripts that psql runs: as many of them as take about the load's time.
 func (b *bench) postgres(bin string, rows int) (m measured, err error) {
-	p, err := b.newPostgres(bin)
+	dir, err := b.folder()
+	if err != nil {
+		return m, err
+	}
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return m, err
+	}
+	p, err := postgres.Start(bin, dir)
 	if err != nil {
 		return m, err
 	}
 	defer func() {
-		if stopped := p.stop(); err == nil {
+		if stopped := p.Stop(); err == nil {
 			err = stopped
 		}
 	}()
-	if err := p.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-c", schema, "-c", fmt.Sprintf(fill, rows)); err != nil {
+	if err := p.Run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-c", schema, "-c", fmt.Sprintf(fill, rows)); err != nil {
 		return m, err
 	}
 	batches := max(5, int(b.seconds.Seconds()*15))
 	scripts := make([]string, postgresConns)
 	for c := range scripts {
-		scripts[c] = filepath.Join(p.dir, fmt.Sprintf("load-%d.sql", c))
+		scripts[c] = filepath.Join(dir, fmt.Sprintf("load-%d.sql", c))
 		if err := os.WriteFile(scripts[c], []byte(script(c, batches)), 0o644); err != nil {
 			return m, err
 		}
 	}
-	before, err := p.cpu()
+	before, err := serverCPU(p)
 	if err != nil {
 		return m, err
 	}
 	var g errgroup.Group
 	begin := time.Now()
 	for _, s := range scripts {
-		g.Go(func() error { return p.run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", s) })
+		g.Go(func() error { return p.Run("psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", s) })
 	}
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
 	events := float64(postgresConns * batches * eventsPerRequest)
 	m.perSecond = events / time.Since(begin).Seconds()
-	after, err := p.cpu()
+	after, err := serverCPU(p)
 	m.cpuPerUnit = (after - before).Seconds() / events * 1e6
 	return m, err
 }
 
-// cpu is what the server and the connections that it has ended have used.
-func (p *postgres) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(filepath.Join(p.dir, "data", "postmaster.pid"))
+// serverCPU is what the server and the connections that it has ended have used.
+func serverCPU(p *postgres.Instance) (time.Duration, error) {
+	pid, err := p.PID()
 	if err != nil {
 		return 0, err
 	}
-	pid, _, _ := strings.Cut(string(text), "\n")
 	return cpuTime(pid, true)
 }
 
