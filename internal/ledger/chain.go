@@ -152,6 +152,46 @@ func (l *Ledger) writeChain(s *state) error {
 	return nil
 }
 
+// checkChainFile says when the chain's file has not the records that are surely in it. It changes nothing: the file as it is, and copies of it, tell what happened.
+func (l *Ledger) checkChainFile(s *state) error {
+	if s.chain.Written == 0 {
+		return nil
+	}
+	path := l.paths.chain()
+	last, found, err := s.store.get(numberKey(keyChain, s.chain.Written))
+	if err != nil {
+		return err
+	}
+	if !found {
+		return corrupt("the store", fmt.Errorf("record %d of the chain is not there", s.chain.Written))
+	}
+	text, err := l.readAll(path)
+	if err != nil {
+		return fmt.Errorf("read the chain %s: %w", path, err)
+	}
+	records := uint64(0)
+	head, err := ReadChain(text, func(*ChainRecord) error {
+		if records == s.chain.Written {
+			return errEnough
+		}
+		records++
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough) || records == s.chain.Written:
+		err = nil // what comes after may be torn
+	case err == nil:
+		err = fmt.Errorf("it has %d records, %d were written", records, s.chain.Written)
+	}
+	if want := HashChainLine(last); err == nil && head != want {
+		err = fmt.Errorf("its record %d has the SHA-256 %s, the store's %s", records, head, want)
+	}
+	if err != nil {
+		return corrupt("the chain "+path, err)
+	}
+	return nil
+}
+
 // chainTail is the records that a file of a size lacks, or has only in part, and where they belong.
 func (s *state) chainTail(size int64) (offset int64, tail []byte, err error) {
 	offset = s.chain.Size

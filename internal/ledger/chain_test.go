@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // chainless is a file system that can't exchange folders, and on which the chain can't be written at times.
@@ -80,5 +83,35 @@ func TestRecordsOfTheChainThatACrashToreAreWrittenAgain(t *testing.T) {
 	}
 	if n := bytes.Count(text, []byte("\n")); n != 4 || head != st.Chain.Head {
 		t.Errorf("the file has %d records and ends with %s, the store's chain with %s", n, head, st.Chain.Head)
+	}
+}
+
+func TestAChainFileThatWasChangedIsNamedAtTheStartAndLeftAsItIs(t *testing.T) {
+	core, logs := observer.New(zap.ErrorLevel)
+	h := newHarness(t, func(o *Options) { o.Logger = zap.New(core) })
+	for range 3 {
+		h.accept(event("acme", h.clock.now.String(), 10, h.clock.now))
+		h.sealAll()
+	}
+	h.restart()
+	if got := logs.TakeAll(); len(got) > 0 {
+		t.Fatalf("a sound chain: %v", got)
+	}
+	file := h.paths.chain()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, changed := range [][]byte{bytes.Replace(text, []byte(`"v":1`), []byte(`"v":3`), 1), bytes.Replace(text, []byte(`"writer":"main"`), []byte(`"writer":"mine"`), 1), text[:len(text)/3]} {
+		if err := os.WriteFile(file, changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.restart()
+		if got := logs.TakeAll(); len(got) != 1 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["error"]), file) {
+			t.Errorf("%q: %v", changed, got)
+		}
+		if left, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(left, changed) {
+			t.Errorf("%q became %q, %v", changed, left, err)
+		}
 	}
 }

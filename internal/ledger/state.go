@@ -134,6 +134,10 @@ func (l *Ledger) openState() (*state, error) {
 	if err := l.loadState(s); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	if err := l.checkChainFile(s); err != nil {
+		// Nothing is read from it, and what it proves is in the store as well.
+		l.o.Logger.Error("the chain's file is not the one that was written", zap.Error(err))
+	}
 	l.loadIDs(s)
 	err = l.finish(s)
 	if err == nil {

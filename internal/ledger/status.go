@@ -18,6 +18,7 @@ type Status struct {
 	At          string       `json:"at"` // RFC 3339
 	Chain       StatusChain  `json:"chain"`
 	Waiting     int64        `json:"waiting_corrections"`
+	Waits       []StatusWait `json:"waiting,omitempty"` // some of them, at most statusWaits
 	OpenEvents  int64        `json:"open_events"`
 	OpenBytes   int64        `json:"open_bytes"`
 	StoreBytes  int64        `json:"store_bytes"`
@@ -46,8 +47,41 @@ type StatusHour struct {
 	Unsealed []string `json:"unfinished"` // parts that are being made
 }
 
+// StatusWait is one correction that waits for what it corrects.
+type StatusWait struct {
+	EventID  string `json:"event_id"`
+	Customer string `json:"customer"`
+	Corrects string `json:"corrects"`
+	Since    string `json:"since"` // RFC 3339
+}
+
+// statusWaits is how many waiting corrections a status names.
+const statusWaits = 1000
+
 // StatusNow is the present status.
 func (l *Ledger) StatusNow() (Status, error) {
+	st, err := l.statusOfState()
+	if err != nil || st.Waiting == 0 {
+		return st, err
+	}
+	err = l.read(func(s *state) error {
+		return unlessStopped(s.scanKind(keyWaiting, func(key, value []byte) error {
+			if len(st.Waits) == statusWaits {
+				return ErrStop
+			}
+			w, err := decodeWaiting(key, value)
+			if err != nil {
+				return err
+			}
+			e := w.item.event
+			st.Waits = append(st.Waits, StatusWait{e.ID, e.Customer, e.Corrects, w.item.ingestedAt.Time().UTC().Format(time.RFC3339)})
+			return nil
+		}))
+	})
+	return st, err
+}
+
+func (l *Ledger) statusOfState() (Status, error) {
 	st := Status{Version: StatusVersion, Writer: l.o.WriterID, At: l.o.Clock().UTC().Format(time.RFC3339), SealSeconds: int64(l.o.SealAfter / time.Second)}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -129,7 +129,15 @@ func TestTheWholeLifeOfAnEventIsShown(t *testing.T) {
 		t.Error(out)
 	}
 	f.write("main", false, correction("early", "not-there-yet", 3, -1))
-	if out := f.mustRun("explain", "--event", "early"); !strings.Contains(out, "no event early") || !strings.Contains(out, "1 correction waits") {
+	for _, event := range []string{"early", "not-there-yet"} {
+		if out := f.mustRun("explain", "--event", event); !strings.Contains(out, "no event "+event) || !strings.Contains(out, "early of customer acme waits for event not-there-yet since 2026-") {
+			t.Error(out)
+		}
+	}
+	if out := f.mustRun("explain", "--event", "unheard-of"); !strings.Contains(out, "1 correction waits") {
+		t.Error(out)
+	}
+	if out := f.mustRun("status"); !strings.Contains(out, "1 correction waits") || !strings.Contains(out, "early") {
 		t.Error(out)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -17,6 +18,8 @@ type eventReport struct {
 	Found   []foundEvent  `json:"found"`               // itself, and what corrects it
 	Refused []refusedLine `json:"refused"`             // with this id
 	Waiting int64         `json:"waiting_corrections"` // of all writers: this command reads files, in which these are not
+
+	Waits []ledger.StatusWait `json:"waiting"` // of them, those that are this event or are to correct it, as far as collectors name them
 }
 
 type foundEvent struct {
@@ -36,7 +39,7 @@ func (c *common) explainEvent(o *explainOptions) error {
 	if err != nil {
 		return err
 	}
-	report := &eventReport{EventID: o.event, Found: []foundEvent{}}
+	report := &eventReport{EventID: o.event, Found: []foundEvent{}, Waits: []ledger.StatusWait{}}
 	bar := c.startProgress("looking", len(folders))
 	for _, f := range folders {
 		var found []foundEvent
@@ -73,6 +76,11 @@ func (c *common) explainEvent(o *explainOptions) error {
 	for _, w := range writers {
 		if st, err := c.readStatus(w); err == nil && st != nil { // verify tells of one that can't be read
 			report.Waiting += st.Waiting
+			for _, wait := range st.Waits {
+				if (o.customer == "" || wait.Customer == o.customer) && (wait.EventID == o.event || wait.Corrects == o.event) {
+					report.Waits = append(report.Waits, wait)
+				}
+			}
 		}
 	}
 	if c.json {
@@ -118,9 +126,12 @@ func (c *common) printEvent(r *eventReport) error {
 	p := &printer{w: c.out}
 	if len(r.Found) == 0 {
 		p.linef("no event %s is in a file of the ledger", r.EventID)
-		if r.Waiting > 0 {
+		if r.Waiting > 0 && len(r.Waits) == 0 {
 			p.linef("%s for an event to correct, in no file yet: it may be among these", countText(r.Waiting, "correction waits", "corrections wait"))
 		}
+	}
+	for _, w := range r.Waits {
+		p.linef("%s of customer %s waits for event %s since %s", w.EventID, w.Customer, w.Corrects, w.Since)
 	}
 	for i := range r.Found {
 		e, file := &r.Found[i].event, r.Found[i].File

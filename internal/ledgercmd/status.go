@@ -169,8 +169,8 @@ func (c *common) printOpen(st *ledger.Status) error {
 		st.At, countText(st.OpenEvents, "event", "events"), byteText(st.OpenBytes), countText(st.Waiting, "correction waits", "corrections wait"), byteText(st.StoreBytes)); err != nil {
 		return err
 	}
-	if len(st.Hours) == 0 {
-		return nil
+	if err := c.printWaits(st); err != nil || len(st.Hours) == 0 {
+		return err
 	}
 	g := newGrid("  open hour", ">events", ">parts", ">sealed before", "seal due", "")
 	for _, h := range st.Hours {
@@ -179,6 +179,23 @@ func (c *common) printOpen(st *ledger.Status) error {
 			note = "late usage"
 		}
 		g.row("  "+h.Hour, fmt.Sprint(h.Open), fmt.Sprint(len(h.Parts)), fmt.Sprint(h.Sealed), dueText(h.SealDue), note)
+	}
+	return g.print(c.out)
+}
+
+// shownWaits is how many waiting corrections people see; --json has more.
+const shownWaits = 10
+
+func (c *common) printWaits(st *ledger.Status) error {
+	if len(st.Waits) == 0 {
+		return nil
+	}
+	g := newGrid("  waits", "of customer", "for event", "since")
+	for _, w := range st.Waits[:min(len(st.Waits), shownWaits)] {
+		g.row("  "+w.EventID, w.Customer, w.Corrects, w.Since)
+	}
+	if more := st.Waiting - int64(min(len(st.Waits), shownWaits)); more > 0 {
+		g.row(fmt.Sprintf("  and %d more", more), "", "", "")
 	}
 	return g.print(c.out)
 }

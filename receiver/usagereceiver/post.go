@@ -143,5 +143,5 @@ func (r *usageReceiver) failed(ctx context.Context, w http.ResponseWriter, err e
 		fail(w, http.StatusInternalServerError, "the pipeline did not take all of the events, and sending them again would not help: "+err.Error())
 		return
 	}
-	again(w, http.StatusServiceUnavailable, "the events could not be made durable")
+	again(w, http.StatusServiceUnavailable, "the events could not be made durable ("+err.Error()+")")
 }
