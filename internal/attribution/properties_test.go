@@ -11,8 +11,8 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// cases is how many generated traces are looked at: ATTRIBUTION_CASES, or 100,000.
-func cases(t *testing.T) uint64 {
+// cases are the numbers of the generated traces that are looked at: ATTRIBUTION_CASES of them, or 100,000, from ATTRIBUTION_FIRST on, or 0.
+func cases() (first, end uint64) {
 	n, err := strconv.ParseUint(os.Getenv("ATTRIBUTION_CASES"), 10, 64)
 	if err != nil {
 		n = 100_000
@@ -20,7 +20,10 @@ func cases(t *testing.T) uint64 {
 	if testing.Short() || raceEnabled {
 		n /= 20
 	}
-	return n
+	if f, err := strconv.ParseUint(os.Getenv("ATTRIBUTION_FIRST"), 10, 64); err == nil {
+		first = f
+	}
+	return first, first + n
 }
 
 const seed = 20261124
@@ -90,11 +93,11 @@ func TestGeneratedTracesAreDecidedAsTheyHappened(t *testing.T) {
 		orderAndCopiesDoNotMatter, anUnrelatedSpanChangesNothing, aWrapperChangesNothing, aPartIsNeverMoreThanTheWhole, whatComesLateIsCorrected, factsSurviveStorage,
 	}
 	const workers = 2
-	n := cases(t)
+	first, end := cases()
 	for w := range uint64(workers) {
 		t.Run(strconv.FormatUint(w, 10), func(t *testing.T) {
 			t.Parallel()
-			for i := w; i < n; i += workers {
+			for i := first + w; i < end; i += workers {
 				checkCase(t, i, properties[i/workers%uint64(len(properties))])
 			}
 		})

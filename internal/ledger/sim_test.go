@@ -95,7 +95,7 @@ func simulate(steps []simStep, plant sabotage) (failed int, err error) {
 	w := newSimWorld(plant)
 	defer func() {
 		if r := recover(); r != nil {
-			buf := make([]byte, 4<<10)
+			buf := make([]byte, 64<<10)
 			err = fmt.Errorf("panic: %v\n%s", r, buf[:runtime.Stack(buf, false)])
 		}
 		if w.ledger != nil {
