@@ -28,6 +28,7 @@ type options struct {
 	conns   int    // of spans
 	content string // bytes per model call, with commas
 	profile string
+	hour    int    // events of the hour that is sealed
 	ids     string // events of a ledger that grows, with commas
 	rows    string // events before PostgreSQL and the ledger are measured, with commas
 	traces  int    // that are open
@@ -46,6 +47,7 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "folder for CPU profiles; empty: none are taken")
 	flag.IntVar(&o.traces, "traces", 1_000_000, "open traces of 15 spans each")
 	flag.StringVar(&o.rows, "rows", "0,5000000", "events that PostgreSQL and the ledger have before they are compared")
+	flag.IntVar(&o.hour, "hour", 1_000_000, "events of the hour that is sealed, a multiple of 1,000")
 	flag.StringVar(&o.ids, "ids", "1000000,10000000", "events of the ledger that grows, rising, in whole millions")
 	flag.Parse()
 	if err := run(o, only); err != nil {

@@ -204,14 +204,18 @@ func (p *process) peakRSS() (float64, error) { return p.status("VmHWM:") }
 
 // status is an entry of /proc/PID/status, in MiB.
 func (p *process) status(name string) (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	return statusOf(strconv.Itoa(p.cmd.Process.Pid), name)
+}
+
+func statusOf(pid, name string) (float64, error) {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return 0, err
 	}
 	_, after, _ := strings.Cut(string(status), name)
 	fields := strings.Fields(after)
 	if len(fields) == 0 {
-		return 0, fmt.Errorf("no %s in /proc/%d/status", name, p.cmd.Process.Pid)
+		return 0, fmt.Errorf("no %s in /proc/%s/status", name, pid)
 	}
 	kib, err := strconv.ParseFloat(fields[0], 64)
 	return kib / 1024, err

@@ -10,9 +10,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-const sealedEvents = 1_000_000
-
-// sealHour measures what the ledger alone needs for a million events of one hour: durable in batches, as parts, and sealed.
+// sealHour measures what the ledger alone needs for the events of one hour: durable in batches, as parts, and sealed.
 func sealHour(b *bench) error {
 	var kept, parts, sealed []measured
 	for range b.rounds {
@@ -31,14 +29,14 @@ func sealHour(b *bench) error {
 			if err := work(); err != nil {
 				return err
 			}
-			m := measured{perSecond: sealedEvents / time.Since(begin).Seconds()}
+			m := measured{perSecond: float64(b.hour) / time.Since(begin).Seconds()}
 			bytes, err := p.parts()
-			m.bytes = float64(bytes) / sealedEvents
+			m.bytes = float64(bytes) / float64(b.hour)
 			*to = append(*to, m)
 			return err
 		}
 		err = measure(&kept, func() error {
-			for i := 0; i < sealedEvents; i += eventsPerRequest {
+			for i := 0; i < b.hour; i += eventsPerRequest {
 				if _, err := l.Append(context.Background(), ledgerEvents(i, now)); err != nil {
 					return err
 				}
@@ -59,10 +57,14 @@ func sealHour(b *bench) error {
 			return err
 		}
 	}
-	fmt.Printf("The ledger alone, %d events of one line in one hour, in batches of %d from one caller\n\n", sealedEvents, eventsPerRequest)
-	header("durable, events/s", "as a part, events/s", "sealed, events/s", "bytes an event in the part", "sealed")
+	peak, err := statusOf("self", "VmHWM:")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("The ledger alone, %d events of one line in one hour, in batches of %d from one caller\n\n", b.hour, eventsPerRequest)
+	header("durable, events/s", "as a part, events/s", "sealed, events/s", "bytes an event in the part", "sealed", "peak RSS MiB")
 	row(spread(kept, measured.rate, "%.0f"), spread(parts, measured.rate, "%.0f"), spread(sealed, measured.rate, "%.0f"),
-		spread(parts, measured.size, "%.1f"), spread(sealed, measured.size, "%.1f"))
+		spread(parts, measured.size, "%.1f"), spread(sealed, measured.size, "%.1f"), fmt.Sprintf("%.0f", peak))
 	return nil
 }
 
@@ -107,7 +109,7 @@ func ledgerEvents(first int, hour time.Time) []usage.Event {
 func ledgerEvent(n int, hour time.Time) usage.Event {
 	e := usage.Event{
 		ID: fmt.Sprintf("req_%016x", mix(uint64(n))), Customer: fmt.Sprint("customer-", n%97), UserID: fmt.Sprint("user-", n%31),
-		Timestamp: usage.MicrosOf(hour.Add(time.Duration(n) * 3600 * time.Microsecond)), Model: "claude-4.5-sonnet", Feature: "chat", Source: usage.SourceAPI,
+		Timestamp: usage.MicrosOf(hour.Add(time.Duration(n%1_000_000) * 3600 * time.Microsecond)), Model: "claude-4.5-sonnet", Feature: "chat", Source: usage.SourceAPI,
 		Lines: []usage.Line{{Meter: usage.MeterTokensIn, Quantity: usage.Units(int64(1000 + n%1000))}},
 	}
 	e.Normalize()
