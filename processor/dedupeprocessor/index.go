@@ -19,6 +19,7 @@ import (
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
 	"github.com/usagebox/otelcol-usagebox/internal/idfilter"
+	"github.com/usagebox/otelcol-usagebox/internal/manifest"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -85,7 +86,7 @@ func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	if x.db, err = pebble.Open(filepath.Join(c.Directory, "index"), options); err != nil {
+	if x.db, err = openStore(filepath.Join(c.Directory, "index"), options); err != nil {
 		x.cache.Unref()
 		return nil, errors.Join(fmt.Errorf("open the index in %s: %w", c.Directory, err), lock.Release())
 	}
@@ -93,6 +94,13 @@ func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 		return nil, errors.Join(err, x.close())
 	}
 	return x, nil
+}
+
+func openStore(dir string, options *pebble.Options) (*pebble.DB, error) {
+	if err := manifest.Check(options.FS, dir); err != nil {
+		return nil, fmt.Errorf("%w: nothing was changed; remove the directory (the ledger knows every event)", err)
+	}
+	return pebble.Open(dir, options)
 }
 
 func (x *index) checkVersion(dir string) error {

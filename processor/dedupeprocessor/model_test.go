@@ -7,12 +7,14 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -364,6 +366,39 @@ func TestAnUnknownVersionIsNamed(t *testing.T) {
 	}
 	if err := w.start(); err == nil || !strings.Contains(err.Error(), "is of version [9], this program reads 1") {
 		t.Fatal(err)
+	}
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnIndexWhoseManifestIsDamagedIsNotTakenForAShorterOne(t *testing.T) {
+	w := newWorld(t.TempDir())
+	for range 2 {
+		if err := errors.Join(w.start(), w.stop()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(w.config.Directory, "index")
+	name, err := atomicfs.ReadMarker(w.disk, dir, "manifest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, name)
+	info, err := w.disk.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.disk.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte{0xff}, info.Size()-2)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.start(); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove the directory") {
+		t.Error(err)
 	}
 	if err := w.stop(); err != nil {
 		t.Fatal(err)
