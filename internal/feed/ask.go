@@ -133,22 +133,14 @@ func (s *sender) uncertain() (map[account]*standing, error) {
 					accounts[a] = &standing{delivered: map[string]string{}, uncertain: map[string]string{}}
 				}
 				accounts[a].uncertain[l.Record.ID] = l.Record.Value
-				first = min(first, usage.MicrosOf(parseTime(l.Record.Hour)).Hour())
+				first = min(first, l.Record.hour())
 			}
 			return nil
 		}); err != nil || len(accounts) == 0 {
 			return err
 		}
-		if err := scanPrefix(v, receiverKey(keyAttempt, s.number), func(key, value []byte) error {
-			var at attempt
-			if err := readJSON(key, value, &at); err != nil || at.Maybe == "" {
-				return err
-			}
-			var r Record
-			if found, err := getJSON(v, placeOf(key).key(keyOutbox, s.number), &r); err != nil || !found {
-				return err
-			}
-			if st := accounts[accountOf(&r)]; st != nil {
+		if err := s.eachAttempted(v, func(at *attempt, r *Record) error {
+			if st := accounts[accountOf(r)]; st != nil && at.Maybe != "" {
 				st.open = true
 			}
 			return nil
@@ -165,7 +157,16 @@ func (s *sender) uncertain() (map[account]*standing, error) {
 	}); err != nil || len(accounts) == 0 {
 		return nil, err
 	}
-	err := s.receiver.linesOf(first).Each(delivered)
+	hours := map[string]bool{}
+	for a := range accounts {
+		hours[a.hour] = true
+	}
+	lines := s.receiver.linesOf(first)
+	lines.wanted = func(line []byte) bool {
+		hour, plain := lineHour(line)
+		return hours[hour] || !plain
+	}
+	err := lines.Each(delivered)
 	for i := range refused {
 		if st := accounts[accountOf(&refused[i])]; st != nil {
 			delete(st.delivered, refused[i].ID)

@@ -32,6 +32,8 @@ const (
 	keyFile     = 'n' // name of a file → bytes of it that are surely written
 	keyParquet  = 'q' // name of a file of lines → conversion
 	keyCounts   = 'k' // → counts
+	keyQueued   = 'h' // hour → how many of its records planning ever put into the outbox
+	keyLeft     = 'i' // hour → how many of its records left the outbox, less those that were put back
 )
 
 // feedVersion is the version of the layout. A newer one is refused.
@@ -54,6 +56,7 @@ type planState struct {
 	Planned  uint64     `json:"planned"`   // records that were made
 	Zero     uint64     `json:"zero"`      // of them those that need no call
 	LastHour usage.Hour `json:"last_hour"` // the latest with records
+	ByHour   bool       `json:"by_hour"`   // records in the outbox are counted by hour
 	Mappings []epoch    `json:"mappings"`
 }
 
@@ -128,11 +131,39 @@ func receiverKey(kind byte, receiver uint16) []byte {
 func nameKey(name string) []byte { return append([]byte{keyReceiver}, name...) }
 
 func dirtyKey(receiver uint16, h usage.Hour) []byte {
-	return binary.BigEndian.AppendUint32(receiverKey(keyDirty, receiver), uint32(h))
+	return hourKey(keyDirty, receiver, h)
+}
+
+func hourKey(kind byte, receiver uint16, h usage.Hour) []byte {
+	return binary.BigEndian.AppendUint32(receiverKey(kind, receiver), uint32(h))
+}
+
+// addToHour adds to what is counted of an hour. Those who queue and those who send have counts of their own: they change them at the same time.
+func addToHour(v ledger.View, b ledger.Batch, key []byte, n int64) error {
+	count, err := hourCount(v, key)
+	if err == nil {
+		b.Set(key, binary.BigEndian.AppendUint64(nil, uint64(count+n)))
+	}
+	return err
+}
+
+func hourCount(v ledger.View, key []byte) (n int64, err error) {
+	value, found, err := v.Get(key)
+	if err != nil || !found {
+		return 0, err
+	}
+	return countOf(key, value)
+}
+
+func countOf(key, value []byte) (int64, error) {
+	if len(value) != 8 {
+		return 0, fmt.Errorf("the feed's record %q can't be read", key)
+	}
+	return int64(binary.BigEndian.Uint64(value)), nil
 }
 
 func sentKey(receiver uint16, h usage.Hour, g groupID) []byte {
-	return append(binary.BigEndian.AppendUint32(receiverKey(keySent, receiver), uint32(h)), g[:]...)
+	return append(hourKey(keySent, receiver, h), g[:]...)
 }
 
 func carryKey(receiver uint16, g groupID) []byte {

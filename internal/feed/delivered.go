@@ -2,7 +2,7 @@ package feed
 
 import (
 	"bufio"
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +22,8 @@ type Lines struct {
 	Receiver  string
 	Writer    string    // "" is all writers
 	Since     time.Time // days of delivery before its day are passed over
+
+	wanted func(line []byte) bool // others are passed over before it is read what is in them; nil: all are wanted
 }
 
 // Each is called for every record, file after file, in the order of their delivery. A collector may write there meanwhile.
@@ -31,7 +33,7 @@ func (l Lines) Each(each func(*Record) error) error {
 		return err
 	}
 	for _, file := range files {
-		if err := readLines(file, l.Writer, each); err != nil {
+		if err := readLines(file, l.Writer, l.wanted, each); err != nil {
 			return err
 		}
 	}
@@ -58,7 +60,8 @@ func (l Lines) files() (paths []string, err error) {
 	return paths, err
 }
 
-func readLines(path, writer string, each func(*Record) error) (err error) {
+// readLines passes over lines that are not wanted before it reads what is in them; nil wants all.
+func readLines(path, writer string, wanted func(line []byte) bool, each func(*Record) error) (err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -73,8 +76,11 @@ func readLines(path, writer string, each func(*Record) error) (err error) {
 		if err != nil {
 			return err
 		}
-		var r Record
-		if err := json.Unmarshal(line, &r); err != nil {
+		if wanted != nil && !wanted(line) {
+			continue
+		}
+		r, err := parseRecord(nil, bytes.TrimSuffix(line, []byte{'\n'}))
+		if err != nil {
 			return fmt.Errorf("%s: line %d: %w", path, n, err)
 		}
 		if writer != "" && r.Writer != writer {
@@ -99,8 +105,13 @@ func (s *sender) deliveredRecords(ids map[string]string) (found map[string]Recor
 		return nil, err
 	}
 	found = map[string]Record{}
+	wanted := func(line []byte) bool {
+		id, plain := lineID(line)
+		_, wanted := ids[id]
+		return wanted || !plain
+	}
 	for _, file := range slices.Backward(files) {
-		if err := readLines(file, lines.Writer, func(r *Record) error {
+		if err := readLines(file, lines.Writer, wanted, func(r *Record) error {
 			if _, wanted := ids[r.ID]; wanted {
 				found[r.ID] = *r
 			}

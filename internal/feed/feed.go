@@ -177,7 +177,8 @@ func CloseReceivers(specs []Spec) (err error) {
 func (r *receiver) planLoop(ctx context.Context) {
 	ticker := time.NewTicker(r.feed.o.Interval)
 	defer ticker.Stop()
-	var asked, looked time.Time
+	var asked, lookAt time.Time
+	var seen look
 	for {
 		if err := r.planNow(ctx); err != nil && ctx.Err() == nil {
 			r.feed.failed("records of the billing feed could not be made; totals are kept, they are tried again", r.name, err)
@@ -188,11 +189,13 @@ func (r *receiver) planLoop(ctx context.Context) {
 				r.feed.failed("a receiver of the billing feed could not be asked about uncertain records; they wait", r.name, err)
 			}
 		}
-		if now := r.feed.o.Clock(); now.Sub(looked) >= lookEvery {
-			looked = now
-			if err := r.noteOldest(); err != nil && ctx.Err() == nil {
+		if now := r.feed.o.Clock(); !now.Before(lookAt) {
+			var err error
+			if seen, err = r.noteOldest(seen); err != nil && ctx.Err() == nil {
 				r.feed.failed("the outbox of the billing feed could not be looked at, its lag is that of before", r.name, err)
 			}
+			over := r.feed.o.Clock()
+			lookAt = over.Add(max(lookEvery, lookShare*over.Sub(now)))
 		}
 		select {
 		case <-ctx.Done():
@@ -202,8 +205,11 @@ func (r *receiver) planLoop(ctx context.Context) {
 	}
 }
 
-// lookEvery is how often the age of the oldest record is looked up.
-const lookEvery = 15 * time.Second
+// lookEvery is how often the age of the oldest record is looked up, unless that took more than a hundredth of the time.
+const (
+	lookEvery = 15 * time.Second
+	lookShare = 100
+)
 
 func (r *receiver) planNow(ctx context.Context) error {
 	r.planning.Lock()

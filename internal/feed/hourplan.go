@@ -23,6 +23,7 @@ type hourPlan struct {
 	batch    ledger.Batch
 	next     planState
 	made     int
+	queued   int64               // of them those that need a call
 	each     func(*Record) error // told of every record; may be nil
 
 	fresh   bool // no record of the hour was made before its plan began: nothing is looked up of what was sent
@@ -190,6 +191,7 @@ func (p *hourPlan) makeRecord(g *group) error {
 		p.line(&r)
 	} else {
 		p.batch.Set(place{laneOf(&r), p.next.Next}.key(keyOutbox, number), appendRecord(nil, &r))
+		p.queued++
 	}
 	p.next.Next++
 	p.next.Planned++

@@ -1,12 +1,16 @@
 package feed
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
+	"fmt"
 	"math"
 	"testing"
 	"time"
 
 	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -47,4 +51,78 @@ func TestAnHourIsKeptUntilAllReceiversHaveIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("it was delivered", math.MaxUint32)
+}
+
+// A feed that goes on where an older program has sent, which counts nothing by hour, counts what waits then.
+func TestHoursAreCountedWhereAnOlderProgramHasSent(t *testing.T) {
+	d := newDesk(t, &scripted{limits: Limits{Batch: 1}}, nil)
+	d.use("acme", 5)
+	d.plan()
+	r := d.feed.receivers[0]
+	hour := usage.MicrosOf(simStart).Hour() - 1
+	if first, err := d.feed.KeepFrom(); err != nil || first != hour {
+		t.Fatal(first, err)
+	}
+	old := r.planned
+	old.ByHour = false
+	if err := d.books.Update(func(_ ledger.View, b ledger.Batch) error {
+		setJSON(b, nameKey(r.name), &old)
+		b.Set(hourKey(keyQueued, r.number, hour), binary.BigEndian.AppendUint64(nil, 7))
+		b.Set(hourKey(keyLeft, r.number, hour), binary.BigEndian.AppendUint64(nil, 7))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if first, err := d.feed.KeepFrom(); err != nil || first != math.MaxUint32 {
+		t.Fatal("the counts of before say that it was sent", first, err)
+	}
+	d.open()
+	if first, err := d.feed.KeepFrom(); err != nil || first != hour {
+		t.Fatal(first, err)
+	}
+	d.send()
+	if first, err := d.feed.KeepFrom(); err != nil || first != math.MaxUint32 {
+		t.Fatal(first, err)
+	}
+}
+
+// checkHours compares the first hour that is kept with one look through the whole outbox.
+func (s *sim) checkHours(r *receiver) {
+	v := simView{s.books}
+	want := usage.Hour(math.MaxUint32)
+	var planned planState
+	if _, err := getJSON(v, nameKey(r.name), &planned); err != nil {
+		s.t.Fatal(err)
+	}
+	changes, _ := v.Changes(planned.Change, math.MaxInt)
+	for _, c := range changes {
+		if c.Hour >= planned.From {
+			want = min(want, c.Hour)
+		}
+	}
+	for h := range dirtyOnDisk(v, r, s.t) {
+		want = min(want, h)
+	}
+	if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, value []byte) error {
+		record, err := parseRecord(key, value)
+		want = min(want, record.hour())
+		return err
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	if got, err := r.keepFrom(v); err != nil || got != want {
+		s.wrong = cmp.Or(s.wrong, fmt.Errorf("%s: kept from %d, %v, want %d", r.name, got, err, want))
+	}
+}
+
+// dirtyOnDisk are the hours that wait to be planned.
+func dirtyOnDisk(v ledger.View, r *receiver, t *testing.T) map[usage.Hour]bool {
+	hours := map[usage.Hour]bool{}
+	if err := scanPrefix(v, receiverKey(keyDirty, r.number), func(key, _ []byte) error {
+		hours[usage.Hour(binary.BigEndian.Uint32(key[3:]))] = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return hours
 }

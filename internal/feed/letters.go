@@ -166,6 +166,7 @@ func (s *sender) requeue(b ledger.Batch, number uint64, l *Letter) {
 	}
 	at := place{laneOf(&l.Record), number}
 	b.Set(at.key(keyOutbox, s.number), appendRecord(nil, &l.Record))
+	s.left[l.Record.hour()]--
 	setJSON(b, at.key(keyAttempt, s.number), &a)
 }
 
@@ -228,27 +229,43 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 	return n, nil
 }
 
-// findUnwritten adds records whose lines are not in their files yet. It fails when a record is still in the outbox: its call is not over.
+// findUnwritten adds records whose lines are not in their files yet. It fails when a record is still in the outbox and a call was made for it: it is not over.
 func (s *sender) findUnwritten(v ledger.View, ids map[string]string, found map[string]Record) error {
-	for _, kind := range [...]byte{keyLine, keyOutbox} {
-		if err := scanPrefix(v, receiverKey(kind, s.number), func(key, value []byte) error {
-			r, err := parseRecord(key, value)
-			if err != nil {
-				return err
-			}
-			if _, wanted := ids[r.ID]; !wanted {
-				return nil
-			}
-			if kind == keyOutbox {
-				return fmt.Errorf("record %s is on its way: tell it again", r.ID)
-			}
+	if err := scanPrefix(v, receiverKey(keyLine, s.number), func(key, value []byte) error {
+		r, err := parseRecord(key, value)
+		if _, wanted := ids[r.ID]; wanted {
 			found[r.ID] = r
-			return nil
-		}); err != nil {
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return s.eachAttempted(v, func(_ *attempt, r *Record) error {
+		if _, wanted := ids[r.ID]; wanted {
+			return fmt.Errorf("record %s is on its way: tell it again", r.ID)
+		}
+		return nil
+	})
+}
+
+// eachAttempted calls each for the records in the outbox that a call was made for, which are few however many wait.
+func (s *sender) eachAttempted(v ledger.View, each func(*attempt, *Record) error) error {
+	return scanPrefix(v, receiverKey(keyAttempt, s.number), func(key, value []byte) error {
+		var a attempt
+		if err := readJSON(key, value, &a); err != nil {
 			return err
 		}
-	}
-	return nil
+		key = placeOf(key).key(keyOutbox, s.number)
+		value, found, err := v.Get(key)
+		if err != nil || !found {
+			return err
+		}
+		r, err := parseRecord(key, value)
+		if err != nil {
+			return err
+		}
+		return each(&a, &r)
+	})
 }
 
 // lettersAtOnce are settled in one transaction.

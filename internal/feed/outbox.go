@@ -256,6 +256,7 @@ const firstSentLine = 1 << 63
 func (s *sender) remove(b ledger.Batch, d *delivery) {
 	b.Delete(d.key(keyOutbox, s.number))
 	b.Delete(d.key(keyAttempt, s.number))
+	s.left[d.record.hour()]++
 }
 
 // letter sets a record aside.

@@ -130,7 +130,7 @@ func (r *receiver) planHour(h usage.Hour) error {
 			p.view, p.batch = v, b
 			var err error
 			if customer == "" { // what this plan makes of other customers later is of other groups
-				if fresh, err = none(v, binary.BigEndian.AppendUint32(receiverKey(keySent, p.next.Number), uint32(h))); err != nil {
+				if fresh, err = none(v, hourKey(keySent, p.next.Number, h)); err != nil {
 					return err
 				}
 			}
@@ -143,6 +143,11 @@ func (r *receiver) planHour(h usage.Hour) error {
 			}
 			if done {
 				b.Delete(dirtyKey(p.next.Number, h))
+			}
+			if p.queued > 0 {
+				if err := addToHour(v, b, hourKey(keyQueued, p.next.Number, h), p.queued); err != nil {
+					return err
+				}
 			}
 			setJSON(b, nameKey(r.name), p.next)
 			return nil

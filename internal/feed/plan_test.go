@@ -131,10 +131,49 @@ func TestStatusSaysWhatIsCarriedAndSinceWhenRecordsWait(t *testing.T) {
 	if st.LagS != 3600 || st.Oldest != formatTime(simStart) || st.Pending != 3 {
 		t.Errorf("%+v", st)
 	}
-	if err := d.receiver().noteOldest(); err != nil {
+	if _, err := d.receiver().noteOldest(look{}); err != nil {
 		t.Fatal(err)
 	}
 	if st := d.receiver().status(); st.LagS != 3600 {
 		t.Errorf("the metric of the lag is %d", st.LagS)
+	}
+}
+
+// The oldest record is looked for again when it has gone, or another was put back.
+func TestTheOldestIsLookedForAgainWhenItMayBeAnother(t *testing.T) {
+	refused := true
+	r := &scripted{limits: Limits{Batch: 1}}
+	r.send = func(records []*Record) []Outcome {
+		if refused {
+			return Fates(1, Outcome{Fate: Refused, Reason: "bad"})
+		}
+		return Fates(1, Outcome{Fate: NotTaken, Err: errAway})
+	}
+	d := newDesk(t, r, nil)
+	d.use("acme", 1)
+	d.plan()
+	d.send() // the first is dead
+	refused = false
+	first := d.clock
+	d.clock = d.clock.Add(time.Hour)
+	d.use("beta", 1)
+	d.plan()
+	d.round() // begins
+	seen, err := d.receiver().noteOldest(look{})
+	if err != nil || !seen.at.Equal(d.clock) {
+		t.Fatal(seen, err)
+	}
+	if again, err := d.receiver().noteOldest(seen); err != nil || again != seen {
+		t.Fatal(again, seen, err)
+	}
+	d.retry(Selection{})
+	if seen, err = d.receiver().noteOldest(seen); err != nil || !seen.at.Equal(first) {
+		t.Fatal(seen, err)
+	}
+	r.send = nil
+	d.clock = d.clock.Add(time.Hour)
+	d.send()
+	if seen, err = d.receiver().noteOldest(seen); err != nil || !seen.at.IsZero() {
+		t.Fatal(seen, err)
 	}
 }

@@ -210,7 +210,7 @@ func (r *receiver) ledgerSides(v ledger.View, h usage.Hour, sides map[sideKey]*s
 
 // recordSide is the comparison that a record belongs to, nil when its hour is not asked for.
 func (r *receiver) recordSide(q Reconciliation, record *Record, sides map[sideKey]*side) (s *side, amount *big.Int) {
-	h := usage.MicrosOf(parseTime(record.Hour)).Hour()
+	h := record.hour()
 	if h < q.From || h >= q.To {
 		return nil, nil
 	}
@@ -268,7 +268,7 @@ func (r *receiver) openSides(v ledger.View, q Reconciliation, sides map[sideKey]
 func (r *receiver) deliveredSides(q Reconciliation, sides map[sideKey]*side, sent accounts) error {
 	seen := map[string]bool{}
 	add := func(record *Record) error {
-		if h := usage.MicrosOf(parseTime(record.Hour)).Hour(); h < q.From || h >= q.To || seen[record.ID] {
+		if h := record.hour(); h < q.From || h >= q.To || seen[record.ID] {
 			return nil
 		}
 		seen[record.ID] = true

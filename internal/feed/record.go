@@ -36,6 +36,9 @@ type Record struct {
 // Time is the record's timestamp.
 func (r *Record) Time() time.Time { return parseTime(r.Timestamp) }
 
+// hour is the one that the record is of.
+func (r *Record) hour() usage.Hour { return usage.MicrosOf(parseTime(r.Hour)).Hour() }
+
 func parseTime(text string) time.Time {
 	t, _ := time.Parse(time.RFC3339Nano, text) // written by formatTime
 	return t

@@ -1,11 +1,13 @@
 package feed
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // appendRecord appends a record's JSON, the very bytes that encoding/json writes: a record is written three times and read once on its way, and the general way took
@@ -185,13 +187,37 @@ func (p *recordParser) dimensions() map[string]string {
 	return all
 }
 
-// lineDay is the day of delivery in a line that appendRecord has written, "" when it isn't seen at once. Only the writer comes behind it, and a quotation mark within
-// a text is escaped: what looks like the key is the key.
+// A quotation mark within a text is escaped in JSON, and no dimension is called so: what looks like one of these keys is the key.
+const (
+	hourKeyText   = `,"hour":"`
+	sentAtKeyText = `,"sent_at":"`
+)
+
+// lineDay is the day of delivery in a line that appendRecord has written, "" when it isn't seen at once.
 func lineDay(line []byte) string {
-	const key, day = `,"sent_at":"`, len("2006-01-02")
-	_, behind, _ := strings.Cut(string(line[max(0, len(line)-200):]), key)
-	if len(behind) < day || strings.Contains(behind, key) || strings.Trim(behind[:day], "-0123456789") != "" {
+	const length = len(time.DateOnly)
+	i := bytes.LastIndex(line, []byte(sentAtKeyText))
+	if i < 0 || len(line) < i+len(sentAtKeyText)+length {
 		return ""
 	}
-	return behind[:day]
+	day := string(line[i+len(sentAtKeyText):][:length])
+	if strings.Trim(day, "-0123456789") != "" {
+		return ""
+	}
+	return day
+}
+
+// lineHour is the hour in such a line; plain is false when it isn't seen at once.
+func lineHour(line []byte) (hour string, plain bool) {
+	_, behind, found := bytes.Cut(line, []byte(hourKeyText))
+	hourText, _, ended := bytes.Cut(behind, []byte{'"'})
+	return string(hourText), found && ended
+}
+
+// lineID is the id in such a line; plain is false when it isn't seen at once.
+func lineID(line []byte) (id string, plain bool) {
+	p := recordParser{rest: string(line[:min(len(line), 100)]), plain: true}
+	p.word(`{"id":`)
+	id = p.text()
+	return id, p.plain
 }

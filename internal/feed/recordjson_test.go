@@ -41,8 +41,20 @@ func FuzzARecordsJSONIsThatOfEncodingJSON(f *testing.F) {
 			t.Fatalf("%s\nencoding/json writes\n%s", got, want)
 		}
 		sameRecord(t, got)
-		if r.SentAt != "" && lineDay(got) != "" && !strings.HasPrefix(r.SentAt, lineDay(got)) {
-			t.Fatalf("the day of %s is read as %q", got, lineDay(got))
+		if r.Dimensions != nil {
+			r.Dimensions = map[string]string{"model": model, "feature": external} // as feeds have them
+		}
+		line := appendRecord(nil, &r)
+		if day := lineDay(line); !strings.HasPrefix(r.SentAt, day) {
+			t.Fatalf("the day of %s is read as %q", line, day)
+		}
+		if seen, plain := lineID(line); plain && seen != r.ID {
+			t.Fatalf("the id of %s is read as %q", line, seen)
+		}
+		var read Record
+		_ = json.Unmarshal(line, &read) // it was read before
+		if hour, plain := lineHour(line); plain && hour != read.Hour && appendedPlain(read.Hour) {
+			t.Fatalf("the hour of %s is read as %q", line, hour)
 		}
 	})
 }
@@ -65,3 +77,6 @@ func sameRecord(t *testing.T, text []byte) {
 		t.Fatalf("%q is read as\n%+v %v\nby encoding/json as\n%+v %v", text, got, gotErr, want, err)
 	}
 }
+
+// appendedPlain says whether nothing of a text is escaped.
+func appendedPlain(text string) bool { return string(appendText(nil, text)) == `"`+text+`"` }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // CallTimeout is how long a call may take.
@@ -34,10 +35,11 @@ type sender struct {
 
 	mu      sync.Mutex // held while the outbox or the letters change; guards counts and what status shows
 	counts  counts
-	next    counts // of the change that is being made
-	down    error  // why the receiver can't be called at present
-	stale   bool   // the last change failed
-	settles bool   // it was to settle what has come back
+	next    counts               // of the change that is being made
+	left    map[usage.Hour]int64 // likewise: records that leave the outbox, less those that come back
+	down    error                // why the receiver can't be called at present
+	stale   bool                 // the last change failed
+	settles bool                 // it was to settle what has come back
 	loaded  bool
 	oldest  time.Time // when the oldest record was made that was in the outbox at the last look
 
@@ -75,14 +77,20 @@ func (s *sender) change(settles bool, f func(ledger.View, ledger.Batch) (changed
 			return err
 		}
 	}
-	s.next = s.counts
+	s.next, s.left = s.counts, map[usage.Hour]int64{}
 	s.next.Step++
 	changed := false
 	err := s.receiver.feed.o.Books.Update(func(v ledger.View, b ledger.Batch) (err error) {
-		if changed, err = f(v, b); changed && err == nil {
-			setJSON(b, receiverKey(keyCounts, s.number), &s.next)
+		if changed, err = f(v, b); !changed || err != nil {
+			return err
 		}
-		return err
+		setJSON(b, receiverKey(keyCounts, s.number), &s.next)
+		for h, n := range s.left {
+			if err := addToHour(v, b, hourKey(keyLeft, s.number, h), n); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	switch {
 	case err != nil:

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -93,6 +94,7 @@ type sim struct {
 	every   time.Duration
 
 	sabotage sabotage
+	wrong    error // what was seen on the way
 	happened
 
 	feed  *Feed
@@ -145,7 +147,7 @@ func (s *sim) run() error {
 	}
 	s.calm(true)
 	s.feed, s.under = nil, map[string][]result{} // killed once more, and opened with all receivers
-	return s.settle()
+	return cmp.Or(s.wrong, s.settle())
 }
 
 // calm sets whether anything fails.
@@ -270,6 +272,7 @@ func (s *sim) askAll() {
 	for _, r := range s.feed.receivers {
 		before := r.status().Uncertain
 		s.uncertain += int(before)
+		s.checkHours(r)
 		_ = r.sender.ask(context.Background())
 		s.asked += int(before - r.status().Uncertain)
 	}

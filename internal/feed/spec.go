@@ -75,6 +75,12 @@ func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
 				return err
 			}
 		}
+		if !st.ByHour {
+			if err := countHours(v, b, st.Number); err != nil {
+				return err
+			}
+			st.ByHour = true
+		}
 		st.Configured = spec.From
 		st.Mappings = r.mappings(&st)
 		if !found || !reflect.DeepEqual(before, st) {

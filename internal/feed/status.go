@@ -73,7 +73,7 @@ func (r *receiver) status() Status {
 
 func (r *receiver) lookThrough(st *Status) error {
 	return r.feed.o.Books.View(func(v ledger.View) error {
-		oldest, err := r.oldest(v)
+		oldest, _, err := r.oldest(v)
 		if err != nil {
 			return err
 		}
@@ -115,10 +115,10 @@ func (r *receiver) carries(v ledger.View, st *Status) error {
 	return nil
 }
 
-// oldest is when the oldest record in the outbox was made, the zero time when it is empty. It looks at the first of each lane only: numbers rise.
-func (r *receiver) oldest(v ledger.View) (at time.Time, err error) {
+// oldest is when the oldest record in the outbox was made, the zero time when it is empty, and where that is. It looks at the first of each lane only: numbers rise.
+func (r *receiver) oldest(v ledger.View) (at time.Time, first place, err error) {
 	low, high := receiverKey(keyOutbox, r.number), after(receiverKey(keyOutbox, r.number))
-	first := place{number: math.MaxUint64}
+	first = place{number: math.MaxUint64}
 	for low != nil {
 		var next []byte
 		if err := v.Scan(low, high, func(key, _ []byte) error {
@@ -129,30 +129,46 @@ func (r *receiver) oldest(v ledger.View) (at time.Time, err error) {
 			next = after(binaryLane(r.number, p.lane))
 			return ledger.ErrStop
 		}); err != nil {
-			return at, err
+			return at, first, err
 		}
 		low = next
 	}
 	var record Record
 	if found, err := getJSON(v, first.key(keyOutbox, r.number), &record); err != nil || !found {
-		return at, err
+		return at, first, err
 	}
-	return parseTime(record.CreatedAt), nil
+	return parseTime(record.CreatedAt), first, nil
 }
 
-// noteOldest looks how long the outbox has waited, for those who ask for it without a look of their own.
-func (r *receiver) noteOldest() error {
-	var oldest time.Time
+// look is what was seen of the oldest record. While that record is there and none was put back it is the oldest.
+type look struct {
+	at       time.Time
+	place    place
+	requeued uint64
+}
+
+// noteOldest looks how long the outbox has waited, for those who ask for it without a look of their own. One through all lanes takes a while when there are many.
+func (r *receiver) noteOldest(before look) (now look, err error) {
+	s := r.sender
+	s.mu.Lock()
+	now.requeued = s.counts.Requeued
+	s.mu.Unlock()
 	if r.status().Pending > 0 {
-		if err := r.feed.o.Books.View(func(v ledger.View) (err error) {
-			oldest, err = r.oldest(v)
+		if err := r.feed.o.Books.View(func(v ledger.View) error {
+			if !before.at.IsZero() && before.requeued == now.requeued {
+				if _, there, err := v.Get(before.place.key(keyOutbox, r.number)); err != nil || there {
+					now = before
+					return err
+				}
+			}
+			now.at, now.place, err = r.oldest(v)
 			return err
 		}); err != nil {
-			return err
+			return before, err
 		}
 	}
-	r.sender.mu.Lock()
-	defer r.sender.mu.Unlock()
-	r.sender.oldest = oldest
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.oldest = now.at
+	return now, nil
 }
