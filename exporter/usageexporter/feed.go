@@ -146,8 +146,8 @@ func (b *billingFeed) serveReports(ctx context.Context, host component.Host, spe
 	reports := c.ErrorReports.Get()
 	server, err := reports.ServerConfig.ToServer(ctx, host.GetExtensions(), b.set, &biller.StripeReports{
 		Stripe: spec.Receiver.(*biller.Stripe), Secret: string(reports.Secret),
-		Rejected: func(reason string, ids map[string]string) error {
-			n, err := b.feed.Rejected(spec.Name, reason, ids)
+		Rejected: func(report, reason string, ids map[string]string) error {
+			n, err := b.feed.Rejected(spec.Name, report, reason, ids)
 			if n > 0 {
 				b.set.Logger.Error("Stripe refuses records that it had taken: they are dead letters, see feed dead-letters",
 					zap.String("receiver", spec.Name), zap.String("reason", reason), zap.Int("records", n))

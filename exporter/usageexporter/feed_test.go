@@ -74,6 +74,15 @@ func TestFeedErrorsNameTheFieldAndWhatItTakes(t *testing.T) {
 		"{receivers: {kafka: {brokers: [a]}}}":                                              "topic is empty",
 		"{receivers: {kafka: {brokers: [a], topic: b, auth: {sasl: {username: c}}}}}":       "username or password is empty",
 		"{receivers: {kafka: {brokers: [a], topic: b, auth: {sasl: {mechanism: GSSAPI}}}}}": "mechanism is \"GSSAPI\"",
+		"{receivers: {file: {customers: {template: 'cus_{custmer}'}}}}":                     "template has {custmer}, which nothing stands for",
+		"{receivers: {file: {customers: {template: 'cus_{agent}'}}}}":                       "{agent}, which is not one of the receiver's dimensions",
+		"{receivers: {file: {customers: {template: 'cus_{customer'}}}}":                     "a brace is not closed",
+		"{receivers: {file: {dimensions: [model, model]}}}":                                 "\"model\" is there twice",
+		"{receivers: {file: {meters: [{meter: a, where: {model: []}}]}}}":                   "model has no pattern",
+		"{receivers: {file: {meters: [{meter: a, name: b, value: cost, currency: usd}]}}}":  "currency is \"usd\"",
+		"{receivers: {file: {meters: [{meter: 'a*', name: b, per: 2}, {meter: '*'}]}}}":     "which goes under its own name",
+		"{receivers: {orb: {api_key: a, value_property: model}}}":                           "value_property is \"model\"",
+		stripe + ", dimensions: [model], value_key: model}}}":                               "customer_key or value_key",
 		stripe + ", stream_endpoint: here}}}":                                               "stream_endpoint is not an address",
 	} {
 		_, err := feedOf(t, text)

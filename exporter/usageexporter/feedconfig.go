@@ -250,9 +250,12 @@ func (c *ReceiverConfig) validate(r feedReceiver) error {
 			named++
 		}
 	}
+	templateError := (&feed.Customers{Template: c.Customers.Template}).Validate(c.Dimensions)
 	switch {
 	case named > 1:
 		return errors.New("customers: it takes one of template, file and column")
+	case templateError != nil:
+		return fmt.Errorf("customers: %w", templateError)
 	case c.Customers.Column != "" && !slices.Contains(c.Dimensions, c.Customers.Column):
 		return fmt.Errorf("customers: column is %q: it takes one of the receiver's dimensions, %v", c.Customers.Column, c.Dimensions)
 	case c.Negative != "" && c.Negative != "send" && c.Negative != "hold":

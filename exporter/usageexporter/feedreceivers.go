@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -184,6 +185,8 @@ func (c *eventsConfig) validate() error {
 		return windowError(c.IdempotencyWindow)
 	case c.ValueProperty == "":
 		return errors.New("value_property is empty: name the property that the biller's meters add up, such as value")
+	case slices.Contains(c.Dimensions, c.ValueProperty):
+		return fmt.Errorf("value_property is %q, as one of the dimensions: a property has one of both", c.ValueProperty)
 	}
 	return nil
 }
@@ -250,6 +253,8 @@ func (c *stripeConfig) validate() error {
 		return errors.New("meters is empty: name the meters that Stripe has, such as [{meter: llm_tokens_*, name: tokens, per: 1000}]")
 	case c.CustomerKey == "" || c.ValueKey == "" || c.CustomerKey == c.ValueKey:
 		return errors.New("customer_key and value_key are the names of two fields of a meter event's payload, by default stripe_customer_id and value")
+	case slices.Contains(c.Dimensions, c.CustomerKey) || slices.Contains(c.Dimensions, c.ValueKey):
+		return errors.New("customer_key or value_key is as one of the dimensions: a field of a meter event's payload has one of both")
 	case c.ErrorReports.HasValue() && !strings.HasPrefix(string(c.ErrorReports.Get().Secret), "whsec_"):
 		return errors.New("error_reports: secret is not one of Stripe's: it takes the signing secret of the endpoint, whsec_…")
 	}

@@ -30,6 +30,7 @@ const (
 	keyLetter   = 'x' // number → Letter
 	keyLine     = 'l' // number of a record that needs no call, or firstSentLine and a number that rises → line that is to be written to the receiver's file
 	keyFile     = 'n' // name of a file → bytes of it that are surely written
+	keyReport   = 'e' // id and reason of a receiver's report of what it found wrong later → when it was taken
 	keyParquet  = 'q' // name of a file of lines → conversion
 	keyCounts   = 'k' // → counts
 	keyQueued   = 'h' // hour → how many of its records planning ever put into the outbox

@@ -85,7 +85,7 @@ func (f *Feed) Retry(sel Selection, delivered bool) (n int, err error) {
 		if sel.Receiver != "" && sel.Receiver != r.name {
 			continue
 		}
-		if err := r.spec.Customers.Refresh(); err != nil {
+		if err := r.spec.Customers.Read(); err != nil {
 			return n, fmt.Errorf("the customers' file of receiver %s can't be read, nothing of it is sent again: %w", r.name, err)
 		}
 		m, err := r.sender.settleLetters(sel, func(*Letter) settlement { return as })
@@ -180,7 +180,8 @@ func (s *sender) noteDelivered(b ledger.Batch, l *Letter, now time.Time) {
 }
 
 // reject makes letters of records that the receiver took and found wrong later: ids and what it says of each. Ids that this feed has not sent are passed over.
-func (s *sender) reject(ids map[string]string, reason string) (n int, err error) {
+// A report that was taken before is passed over: its records may have been sent again since.
+func (s *sender) reject(report, reason string, ids map[string]string) (n int, err error) {
 	s.writing.Lock() // a line is in the store or in its file, and stays there
 	defer s.writing.Unlock()
 	found, err := s.deliveredRecords(ids)
@@ -191,6 +192,11 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 	defer s.mu.Unlock()
 	now := s.receiver.feed.o.Clock()
 	err = s.change(false, func(v ledger.View, b ledger.Batch) (bool, error) {
+		if report != "" {
+			if known, err := s.noteReport(v, b, report+"/"+reason, now); err != nil || known {
+				return false, err
+			}
+		}
 		if err := s.findUnwritten(v, ids, found); err != nil {
 			return false, err
 		}
@@ -221,12 +227,32 @@ func (s *sender) reject(ids map[string]string, reason string) (n int, err error)
 			})
 		}
 		n = len(found) + certain
-		return n > 0, nil
+		return true, nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return n, nil
+}
+
+// reportMemory is how long reports are remembered: their sender tries for some days.
+const reportMemory = 30 * 24 * time.Hour
+
+// noteReport remembers a report, and says whether it was taken before.
+func (s *sender) noteReport(v ledger.View, b ledger.Batch, report string, now time.Time) (known bool, err error) {
+	prefix := receiverKey(keyReport, s.number)
+	if err := scanPrefix(v, prefix, func(key, value []byte) error {
+		if string(key[len(prefix):]) == report {
+			known = true
+		} else if now.Sub(parseTime(string(value))) > reportMemory {
+			b.Delete(slices.Clone(key))
+		}
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	b.Set(append(prefix, report...), []byte(formatTime(now)))
+	return known, nil
 }
 
 // findUnwritten adds records whose lines are not in their files yet. It fails when a record is still in the outbox and a call was made for it: it is not over.
@@ -274,13 +300,13 @@ const lettersAtOnce = 2000
 // lateLetters is added to numbers of letters whose record has left the outbox, so that they are not those of records.
 const lateLetters = 1 << 62
 
-// Rejected takes what a receiver found wrong after it had taken it: ids of records and what it says of each.
-func (f *Feed) Rejected(receiver, reason string, ids map[string]string) (int, error) {
+// Rejected takes what a receiver found wrong after it had taken it: ids of records and what it says of each. A report has an id, and for each reason its effect once.
+func (f *Feed) Rejected(receiver, report, reason string, ids map[string]string) (int, error) {
 	r, err := f.receiver(receiver)
 	if err != nil {
 		return 0, err
 	}
-	n, err := r.sender.reject(ids, reason)
+	n, err := r.sender.reject(report, reason, ids)
 	if err != nil {
 		return 0, fmt.Errorf("what receiver %s refuses later could not be noted: %w", receiver, err)
 	}

@@ -130,13 +130,14 @@ func TestAReportIsTakenWhereverTheRecordIs(t *testing.T) {
 	d.plan()
 	d.round()
 	id := r.sent[0].ID
+	event := ""
 	report := func(want int) {
 		t.Helper()
-		if n, err := d.feed.Rejected("r", "no_meter", map[string]string{id: "there is none", "of another collector": "?"}); err != nil || n != want {
+		if n, err := d.feed.Rejected("r", event, "no_meter", map[string]string{id: "there is none", "of another collector": "?"}); err != nil || n != want {
 			t.Fatalf("%d records, %v, want %d", n, err, want)
 		}
 	}
-	if _, err := d.feed.Rejected("r", "no_meter", map[string]string{id: "there is none"}); err == nil {
+	if _, err := d.feed.Rejected("r", "evt_0", "no_meter", map[string]string{id: "there is none"}); err == nil {
 		t.Fatal("a report of a record that is on its way was taken and forgotten")
 	}
 	d.clock = d.clock.Add(time.Minute)
@@ -155,7 +156,19 @@ func TestAReportIsTakenWhereverTheRecordIs(t *testing.T) {
 	d.retry(Selection{ID: id})
 	d.send()
 	d.want("sent again", 0, 1, 0, 0)
-	report(1) // from its file
+	event = "evt_0"
+	report(1) // from its file; the first with this id was not taken
+
+	// The report comes again, days later: what it is about has been sent again since.
+	d.retry(Selection{ID: id})
+	d.send()
+	report(0)
+	d.clock = d.clock.Add(72 * time.Hour)
+	report(0)
+	d.want("told twice", 0, 1, 0, 0)
+	event = "evt_1"
+	report(1)
+	d.want("told anew", 0, 0, 1, 0)
 
 	// One that nobody knew the fate of.
 	d.retry(Selection{ID: id})
@@ -168,6 +181,7 @@ func TestAReportIsTakenWhereverTheRecordIs(t *testing.T) {
 	d.send()
 	d.want("uncertain", 0, 1, 0, 1)
 	id = r.sent[len(r.sent)-1].ID
+	event = "evt_2"
 	report(1)
 	d.want("it is surely not there", 0, 1, 1, 0)
 }
@@ -182,5 +196,28 @@ func TestWhoIsAskedForIsAReceiver(t *testing.T) {
 	}
 	if err := d.feed.Reconcile(context.Background(), Reconciliation{Receiver: "other"}, nil); err == nil {
 		t.Error("a receiver that there is not is compared")
+	}
+}
+
+// A record that is refused after a call without an answer may be there: who settles it is told.
+func TestARefusalAfterACallWithoutAnswerSaysThatTheRecordMayBeThere(t *testing.T) {
+	r := &scripted{limits: Limits{Batch: 1, Window: 24 * time.Hour}, send: fates(noAnswer, refused, refused)}
+	d := newDesk(t, r, nil)
+	d.use("acme", 5)
+	d.plan()
+	d.send()
+	d.clock = d.clock.Add(time.Minute)
+	d.send()
+	d.use("beta", 5)
+	d.plan()
+	d.send()
+	d.want("both are refused", 0, 0, 2, 0)
+	if err := d.feed.Letters(Selection{}, func(l *Letter) error {
+		if maybe := strings.HasSuffix(l.Detail, maybeThere); maybe != (l.Record.Customer == "acme") {
+			t.Errorf("%s: %s", l.Record.Customer, l.Detail)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

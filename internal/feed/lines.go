@@ -199,7 +199,6 @@ func (l *lineLog) append(name string, lines []byte) (size int64, err error) {
 	if err := makeFolder(l.dir); err != nil {
 		return 0, err
 	}
-	_, known := l.sizes[name]
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return 0, fmt.Errorf("the lines of what was delivered are kept and written later: %w", err)
@@ -220,7 +219,7 @@ func (l *lineLog) append(name string, lines []byte) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !known {
+	if info.Size() == int64(len(lines)) { // it is new
 		if err := syncFolder(l.dir); err != nil {
 			return 0, err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -58,14 +59,32 @@ func (m *Mapping) Validate() error {
 			if a.Name != "" && a.Name == b.Name && (a.Value != b.Value || a.Currency != b.Currency || a.Per != b.Per) {
 				return fmt.Errorf("meters[%d] and meters[%d] are both named %q: value, currency and per of both have to be the same", j, i, a.Name)
 			}
+			if err := a.clash(b); err != nil {
+				return fmt.Errorf("meters[%d] and meters[%d]: %w", j, i, err)
+			}
 		}
 	}
-	for _, d := range m.Dimensions {
+	for i, d := range m.Dimensions {
+		if slices.Contains(m.Dimensions[:i], d) {
+			return fmt.Errorf("dimensions: %q is there twice", d)
+		}
 		if !slices.Contains(Dimensions, d) {
 			return fmt.Errorf("dimensions: %q is not a column of rollups: it takes any of %s", d, strings.Join(Dimensions, ", "))
 		}
 	}
 	return nil
+}
+
+// clash is about a meter of the ledger that goes under its own name where another's sum goes under that, too, in other units.
+func (m *Meter) clash(other *Meter) error {
+	named, own := m, other
+	if m.Name == "" {
+		named, own = other, m
+	}
+	if named.Name == "" || own.Name != "" || !matches(own.Meter, named.Name) || named.Value == own.Value && named.Per == own.Per {
+		return nil
+	}
+	return fmt.Errorf("a meter %s of the ledger's fits %q, which goes under its own name, and %q is named so with another value or per: give the former a name, or another pattern", named.Name, own.Meter, named.Meter)
 }
 
 func (m *Meter) validate() error {
@@ -85,6 +104,9 @@ func (m *Meter) validate() error {
 	if (m.Value == ValueQuantity) != (m.Currency == "") {
 		return fmt.Errorf("currency is %q with value %s: cost and price need one, such as USD, quantity has none", m.Currency, m.Value)
 	}
+	if m.Currency != "" && !currencyCode.MatchString(m.Currency) {
+		return fmt.Errorf("currency is %q: it takes three capital letters, such as USD, as catalogues have them", m.Currency)
+	}
 	if m.Value != ValueQuantity && m.Name == "" {
 		return fmt.Errorf("name is empty with value %s: name the receiver's meter, which would otherwise get quantities' name", m.Value)
 	}
@@ -98,6 +120,9 @@ func (m *Meter) validate() error {
 		if d != "customer" && !slices.Contains(Dimensions, d) {
 			return fmt.Errorf("where: %q is not a column of rollups: it takes customer and any of %s", d, strings.Join(Dimensions, ", "))
 		}
+		if len(patterns) == 0 {
+			return fmt.Errorf("where: %s has no pattern, which no usage fits: name one, such as \"*\"", d)
+		}
 		for _, p := range patterns {
 			if _, err := path.Match(p, ""); err != nil {
 				return fmt.Errorf("where: %s: %q is no pattern: * stands for any characters, ? for one", d, p)
@@ -106,6 +131,8 @@ func (m *Meter) validate() error {
 	}
 	return nil
 }
+
+var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
 // scale is the number of places of what the meter sums.
 func (m *Meter) scale() int {

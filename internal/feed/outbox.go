@@ -57,12 +57,10 @@ func (s *sender) pick(v ledger.View, now time.Time, limit int, gone map[place]bo
 	s.nextDue = time.Time{}
 	for len(picked) < limit {
 		current, taken, skipped := -1, 0, 0
-		var next []byte
 		full := false
 		err := v.Scan(low, high, func(key, value []byte) error {
 			at := placeOf(key)
 			if wrapped && at.lane >= end {
-				next = nil
 				return ledger.ErrStop
 			}
 			if int(at.lane) != current {
@@ -73,8 +71,7 @@ func (s *sender) pick(v ledger.View, now time.Time, limit int, gone map[place]bo
 			}
 			if !s.mayCall(at.lane, now) || taken >= s.limits.Batch {
 				if skipped++; skipped > maxSkip {
-					next = after(binaryLane(number, at.lane))
-					return ledger.ErrStop
+					return ledger.SkipTo{Key: after(binaryLane(number, at.lane))}
 				}
 				return nil
 			}
@@ -96,8 +93,6 @@ func (s *sender) pick(v ledger.View, now time.Time, limit int, gone map[place]bo
 			return nil, err
 		case full:
 			return picked, nil
-		case next != nil:
-			low = next
 		case wrapped || end == 0:
 			s.position = 0
 			return picked, nil
@@ -262,6 +257,9 @@ func (s *sender) remove(b ledger.Batch, d *delivery) {
 // letter sets a record aside.
 func (s *sender) letter(b ledger.Batch, d *delivery, state, reason, detail string, now time.Time) {
 	s.remove(b, d)
+	if state == StateDead && d.attempt.Maybe != "" {
+		detail += maybeThere
+	}
 	s.next.Letters++
 	if state == StateDead {
 		s.next.Dead++
@@ -276,5 +274,8 @@ func (s *sender) letter(b ledger.Batch, d *delivery, state, reason, detail strin
 
 // reasonForgotten is that of uncertain records.
 const reasonForgotten = "forgotten"
+
+// maybeThere is added to what is said of a record that was refused when a call before had no answer.
+const maybeThere = "; a call before it had no answer: look whether it is there already"
 
 const forgotten = "a call with it had no answer, and the receiver has forgotten its id since: it may be there already"

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -35,7 +33,7 @@ func (r *receiver) plan(ctx context.Context) error {
 		}
 	}
 	if err := r.spec.Customers.Refresh(); err != nil {
-		r.feed.o.Logger.Warn("the customers' file can't be read, what was read before stays in force", zap.String("receiver", r.name), zap.Error(err))
+		r.feed.failed("the customers' file of a receiver of the billing feed can't be read, what was read before stays in force", r.name, err)
 	}
 	if err := r.seeChanges(); err != nil {
 		return err
@@ -189,5 +187,6 @@ func (r *receiver) load() error {
 	}
 	r.planned, r.dirty, r.stale = planned, dirty, false
 	r.show()
+	r.queued(1) // a change that seemed to fail may have been made
 	return nil
 }

@@ -138,6 +138,12 @@ func (v simView) Scan(low, high []byte, each func(key, value []byte) error) erro
 	for ; i < len(v.b.keys) && v.b.keys[i] < string(high); i++ {
 		key := v.b.keys[i]
 		if err := each([]byte(key), []byte(v.b.annex[key])); err != nil {
+			var skip ledger.SkipTo
+			if errors.As(err, &skip) {
+				i, _ = slices.BinarySearch(v.b.keys, string(skip.Key))
+				i--
+				continue
+			}
 			if errors.Is(err, ledger.ErrStop) {
 				return nil
 			}

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -57,7 +58,9 @@ func (s *Spec) setDefaults() {
 func (f *Feed) openReceiver(spec Spec) (*receiver, error) {
 	spec.setDefaults()
 	r := &receiver{feed: f, name: spec.Name, spec: spec, wake: make(chan struct{}, 1), stale: true}
-	r.lines.Store(true)
+	if err := spec.Customers.Read(); err != nil {
+		return nil, fmt.Errorf("customers: the file can't be read: %w", err)
+	}
 	if err := f.o.Books.Update(func(v ledger.View, b ledger.Batch) error {
 		var st planState
 		found, err := getJSON(v, nameKey(r.name), &st)

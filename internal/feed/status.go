@@ -57,7 +57,9 @@ func (r *receiver) status() Status {
 	defer s.mu.Unlock()
 	st := Status{
 		Receiver: r.name, Made: planned.Planned, Zero: planned.Zero, Delivered: s.counts.Delivered, Dead: s.counts.Dead, Uncertain: s.counts.Uncertain,
-		Retries: s.counts.Retries, Hours: planned.hours, Pending: planned.Planned - planned.Zero + s.counts.Requeued - s.counts.Delivered - s.counts.Letters,
+		Retries: s.counts.Retries, Hours: planned.hours,
+		// A record may be delivered before others see that it was made.
+		Pending: uint64(max(0, int64(planned.Planned-planned.Zero+s.counts.Requeued-s.counts.Delivered-s.counts.Letters))),
 	}
 	if planned.From > 0 {
 		st.From = hourText(planned.From)
@@ -117,21 +119,15 @@ func (r *receiver) carries(v ledger.View, st *Status) error {
 
 // oldest is when the oldest record in the outbox was made, the zero time when it is empty, and where that is. It looks at the first of each lane only: numbers rise.
 func (r *receiver) oldest(v ledger.View) (at time.Time, first place, err error) {
-	low, high := receiverKey(keyOutbox, r.number), after(receiverKey(keyOutbox, r.number))
 	first = place{number: math.MaxUint64}
-	for low != nil {
-		var next []byte
-		if err := v.Scan(low, high, func(key, _ []byte) error {
-			p := placeOf(key)
-			if p.number < first.number {
-				first = p
-			}
-			next = after(binaryLane(r.number, p.lane))
-			return ledger.ErrStop
-		}); err != nil {
-			return at, first, err
+	if err := scanPrefix(v, receiverKey(keyOutbox, r.number), func(key, _ []byte) error {
+		p := placeOf(key)
+		if p.number < first.number {
+			first = p
 		}
-		low = next
+		return ledger.SkipTo{Key: after(binaryLane(r.number, p.lane))}
+	}); err != nil {
+		return at, first, err
 	}
 	var record Record
 	if found, err := getJSON(v, first.key(keyOutbox, r.number), &record); err != nil || !found {

@@ -18,7 +18,7 @@ type View interface {
 	// Get is the annex's value of a key, a copy.
 	Get(key []byte) (value []byte, found bool, err error)
 	// Scan calls each for the annex's keys in [low, high) in order, as of the moment of the call, until each fails; ErrStop ends it without
-	// an error. Key and value are only valid during the call of each.
+	// an error, and SkipTo passes over what is before its key. Key and value are only valid during the call of each.
 	Scan(low, high []byte, each func(key, value []byte) error) error
 	// Hour is what has become of an hour.
 	Hour(h usage.Hour) (HourChange, error)
@@ -37,6 +37,11 @@ type Batch interface {
 
 // ErrStop ends a View's Scan or Totals.
 var ErrStop = errors.New("stop")
+
+// SkipTo lets a View's Scan go on at a key that is behind the one that each was called for.
+type SkipTo struct{ Key []byte }
+
+func (SkipTo) Error() string { return "skip" }
 
 // View lets f read. While the store is closed or failed the error is ErrBroken.
 func (l *Ledger) View(f func(View) error) error {
@@ -92,7 +97,14 @@ type storeView struct{ s *state }
 func (r storeView) Get(key []byte) ([]byte, bool, error) { return r.s.store.get(annexKey(key)) }
 
 func (r storeView) Scan(low, high []byte, each func(key, value []byte) error) error {
-	return unlessStopped(r.s.store.scan(annexKey(low), annexKey(high), func(key, value []byte) error { return each(key[1:], value) }))
+	return unlessStopped(r.s.store.scan(annexKey(low), annexKey(high), func(key, value []byte) error {
+		err := each(key[1:], value)
+		var skip SkipTo
+		if errors.As(err, &skip) {
+			return SkipTo{annexKey(skip.Key)}
+		}
+		return err
+	}))
 }
 
 func unlessStopped(err error) error {

@@ -42,6 +42,31 @@ func TestTheAnnexIsKeptAcrossARestartAndAFailedUpdateChangesNothing(t *testing.T
 	}
 }
 
+func TestAScanOfTheAnnexPassesOverWhatIsBeforeAKey(t *testing.T) {
+	h := newHarness(t)
+	if err := h.Update(func(_ View, b Batch) error {
+		for _, key := range []string{"a1", "a2", "b1", "b2", "b3", "c1", "d1"} {
+			b.Set([]byte(key), nil)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.View(func(v View) error {
+		seen := ""
+		err := v.Scan([]byte("a"), []byte("d"), func(key, _ []byte) error {
+			seen += string(key)
+			return SkipTo{[]byte{key[0] + 1}}
+		})
+		if err != nil || seen != "a1b1c1" {
+			t.Errorf("%q, %v", seen, err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAnHourChangesAgainWhenItIsSealed(t *testing.T) {
 	h := newHarness(t)
 	at := h.clock.now

@@ -63,19 +63,26 @@ func setJSON(b *pebble.Batch, key []byte, record any) error {
 	return b.Set(key, v, nil)
 }
 
-// scan calls f for the keys in [low, high) in order. Key and value are only valid during the call.
+// scan calls f for the keys in [low, high) in order; when it answers with a SkipTo those before that key are passed over. Key and value are only valid during the call.
 func (s *store) scan(low, high []byte, f func(key, value []byte) error) (err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: high})
 	if err != nil {
 		return s.readError(err)
 	}
 	defer func() { err = closeAfter(it, err) }()
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok; {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return s.readError(err)
 		}
-		if err := f(it.Key(), v); err != nil {
+		err = f(it.Key(), v)
+		var skip SkipTo
+		switch {
+		case err == nil:
+			ok = it.Next()
+		case errors.As(err, &skip):
+			ok = it.SeekGE(skip.Key)
+		default:
 			return err
 		}
 	}

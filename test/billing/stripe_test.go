@@ -206,7 +206,7 @@ func TestStripesReportsAreRead(t *testing.T) {
 			rejected, unnamed := map[string]map[string]string{}, 0
 			h := &biller.StripeReports{
 				Stripe: stripeReceiver(events.url, "key", false), Secret: secret,
-				Rejected: func(reason string, ids map[string]string) error { rejected[reason] = ids; return nil },
+				Rejected: func(_, reason string, ids map[string]string) error { rejected[reason] = ids; return nil },
 				Unnamed:  func(n int) { unnamed += n },
 			}
 			r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(signed.Payload))

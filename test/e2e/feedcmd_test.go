@@ -113,6 +113,10 @@ func TestWhatABillerRefusesIsSetAsideSeenAndSentAgain(t *testing.T) {
 		out, _ := c.feedCommand("status", "--json")
 		return strings.Contains(out, `"dead":0`) && strings.Contains(out, `"pending":0`)
 	})
+	if status := postReport(t, reports, report, "whsec_reports"); status != http.StatusOK {
+		t.Fatalf("a report is answered with %d", status)
+	}
+	c.wantFeed(`"dead":0`, "status", "--json") // told once more, of what was sent again since
 	if n := bytes.Count(mustRead(t, c.dir+"/feed/stripe/*.ndjson"), []byte("\n")); n != lines {
 		t.Fatalf("a record that was sent again has a second line: %d, %d before", n, lines)
 	}

@@ -25,8 +25,8 @@ const (
 type StripeReports struct {
 	Stripe *Stripe // to fetch reports that come without their data
 	Secret string  // of the endpoint's signatures
-	// Rejected is told the ids and what is wrong with each. After an error Stripe is asked to send the report again.
-	Rejected func(reason string, ids map[string]string) error
+	// Rejected is told the report's id, and the ids of records and what is wrong with each. After an error Stripe is asked to send the report again.
+	Rejected func(report, reason string, ids map[string]string) error
 	// Unnamed is told how many events a report is about beyond those that it names.
 	Unnamed func(n int)
 }
@@ -103,7 +103,7 @@ func (h *StripeReports) take(ctx context.Context, body []byte) error {
 		}
 		named += len(ids)
 		if len(ids) > 0 {
-			if err := h.Rejected(t.Code, ids); err != nil {
+			if err := h.Rejected(event.ID, t.Code, ids); err != nil {
 				return err
 			}
 		}
