@@ -111,7 +111,7 @@ func (s *sim) checkHours(r *receiver) {
 		s.t.Fatal(err)
 	}
 	if got, err := r.keepFrom(v); err != nil || got != want {
-		s.wrong = cmp.Or(s.wrong, fmt.Errorf("%s: kept from %d, %v, want %d", r.name, got, err, want))
+		s.wrong = cmp.Or(s.wrong, fmt.Errorf("%s: kept from %d, %w, want %d", r.name, got, err, want))
 	}
 }
 

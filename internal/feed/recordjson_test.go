@@ -61,7 +61,7 @@ func FuzzARecordsJSONIsThatOfEncodingJSON(f *testing.F) {
 
 // What someone else has written is read as encoding/json reads it.
 func FuzzARecordIsReadAsByEncodingJSON(f *testing.F) {
-	f.Add([]byte(appendRecord(nil, &Record{ID: "ubx_1", Dimensions: map[string]string{"model": "gpt"}, SentAt: "2026-11-27T01:02:03Z"})))
+	f.Add(appendRecord(nil, &Record{ID: "ubx_1", Dimensions: map[string]string{"model": "gpt"}, SentAt: "2026-11-27T01:02:03Z"}))
 	for _, text := range []string{"", "null", "{}", "[1]", `{"id":"a","id":"b"}`, `{"customer":"acme","id":"ubx_1"}`, `{"id":"a"} `, `{"id":1}`} {
 		f.Add([]byte(text))
 	}

@@ -42,7 +42,14 @@ type Server struct {
 	errors   []string // of the sender: requests that no vendor documents
 	session  string
 	sessions int
+	away     bool
+	missed   int             // requests while it was away
+	wrongs   map[string]bool // ids seen by a stream, and whether what they name is wrong as long as it lies
+	reports  []Report
 }
+
+// Report is what a server says later of an event that it has taken.
+type Report struct{ Event, ID string }
 
 // protocol is what differs from vendor to vendor.
 type protocol struct {
@@ -66,8 +73,29 @@ const (
 func New(name string, clock func() time.Time, window time.Duration, random *rand.Rand) *Server {
 	return &Server{
 		Clock: clock, Window: window, Random: random, protocol: protocols[name], lying: random != nil, seen: map[string]time.Time{}, billed: map[Account]*big.Rat{},
-		counted: map[string]int{},
+		counted: map[string]int{}, wrongs: map[string]bool{},
 	}
+}
+
+// Away lets nobody reach the server, or lets everybody again.
+func (s *Server) Away(away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = away
+}
+
+// Missed is how many requests came while the server was away.
+func (s *Server) Missed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.missed
+}
+
+// Reports are those of all events that a stream has taken and that were found wrong later, of stripe.
+func (s *Server) Reports() []Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Report(nil), s.reports...)
 }
 
 // TellTheTruth ends the lies.
@@ -120,6 +148,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	if err != nil {
 		return // the sender died in the middle
+	}
+	if s.away {
+		s.missed++
+		panic(http.ErrAbortHandler)
 	}
 	s.calls++
 	l := honest

@@ -2,6 +2,7 @@ package billers
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -344,11 +345,23 @@ func (s *Server) stripeStream(w http.ResponseWriter, r *http.Request, body []byt
 	}
 	for _, e := range batch.Events { // what is wrong is reported later, duplicates are dropped
 		entry := Entry{e.ID, e.Payload["stripe_customer_id"], e.Name, e.Payload["value"], e.At}
-		if code, _ := s.stripeCheck(entry); code == "" {
+		switch code, _ := s.stripeCheck(entry); {
+		case code != "":
+		case s.foundWrong(e.ID):
+			s.reports = append(s.reports, Report{fmt.Sprint("evt_", len(s.reports)), e.ID})
+		default:
 			s.store(entry)
 		}
 	}
 	s.answer(w, l, http.StatusOK, map[string]any{})
+}
+
+// foundWrong says whether an event will be found wrong: some are, all the time that the server lies.
+func (s *Server) foundWrong(id string) bool {
+	if _, seen := s.wrongs[id]; !seen {
+		s.wrongs[id] = s.lying && s.Random.IntN(8) == 0
+	}
+	return s.lying && s.wrongs[id]
 }
 
 func (s *Server) stripeSummaries(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"strings"
@@ -83,11 +84,56 @@ func (c *collector) quietFeed() {
 	})
 }
 
-// Usage, late and corrected, goes to every kind of biller, all of which lie, while the program is killed again and again: in the end each would bill what the
-// ledger has, for every customer and hour.
+// reporter posts a biller's reports of what it found wrong later to the program, each twice, as often as it takes.
+type reporter struct {
+	c       *collector
+	server  *billers.Server
+	address string
+}
+
+func (r *reporter) post(report billers.Report) {
+	body := fmt.Sprintf(`{"id":%q,"object":"v2.core.event","type":"v1.billing.meter.error_report_triggered","data":{"reason":{"error_count":1,"error_types":[
+		{"code":"archived_meter","error_count":1,"sample_errors":[{"error_message":"the meter is archived","request":{"identifier":%q}}]}]}}}`, report.Event, report.ID)
+	for range 3000 {
+		if postReport(r.c.t, r.address, body, "whsec_reports") == http.StatusOK {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // the collector is being started again, or the record is on its way
+	}
+	r.c.t.Errorf("the report of %s was never taken", report.ID)
+}
+
+// run posts reports from the one at done on, until there are no more after stop.
+func (r *reporter) run(stop <-chan struct{}) {
+	for done := 0; ; time.Sleep(20 * time.Millisecond) {
+		over := false
+		select {
+		case <-stop:
+			over = true
+		default:
+		}
+		for _, report := range r.server.Reports()[done:] {
+			r.post(report)
+			r.post(report)
+			done++
+		}
+		if over {
+			return
+		}
+	}
+}
+
+// Usage, late and corrected, goes to every kind of biller, all of which lie, are away for a third of the time, and say later that they refuse what they took, while the
+// program is killed again and again: in the end each would bill what the ledger has, for every customer and hour.
 func TestWhatBillersBillIsWhatTheLedgerHas(t *testing.T) {
 	all := everyBiller()
+	reports, stream := freePort(t), all[1]
+	stream.config += fmt.Sprintf(", error_reports: {endpoint: %q, secret: whsec_reports}", reports)
 	c := newCollector(t, "1s", "seal_after: 1s}", "seal_after: 1s, "+feedConfig(t, all, true)+"}")
+	told := make(chan struct{})
+	var telling sync.WaitGroup
+	reporter := &reporter{c, stream.server, reports}
+	telling.Go(func() { reporter.run(told) })
 	stop := make(chan struct{})
 	var senders sync.WaitGroup
 	base := time.Now().UTC().Truncate(time.Hour)
@@ -115,7 +161,12 @@ func TestWhatBillersBillIsWhatTheLedgerHas(t *testing.T) {
 		})
 	}
 	random := rand.New(rand.NewPCG(3, 3))
-	for range min(20, kills()) {
+	rounds := min(20, kills())
+	for round := range rounds {
+		for i, b := range all { // one after the other, a third of the time each: hundreds of its longest waits
+			from := i * rounds * 2 / 3 / len(all)
+			b.server.Away(round >= from && round < from+rounds/3)
+		}
 		time.Sleep(time.Duration(random.IntN(900)) * time.Millisecond) // the moment is the test's matter
 		c.kill()
 		c.start()
@@ -123,8 +174,16 @@ func TestWhatBillersBillIsWhatTheLedgerHas(t *testing.T) {
 	close(stop)
 	senders.Wait()
 	for _, b := range all {
+		b.server.Away(false)
 		b.server.TellTheTruth()
+		if b.server.Missed() == 0 && rounds >= 3 {
+			t.Errorf("%s was never away", b.name)
+		}
 	}
+	c.quietFeed()
+	close(told)
+	telling.Wait()
+	c.retryReported(reporter)
 	db := c.database()
 	before := ""
 	eventually(t, 30*time.Second, "the ledger is quiet", func() bool {
@@ -154,6 +213,32 @@ func TestWhatBillersBillIsWhatTheLedgerHas(t *testing.T) {
 		}
 	}
 	c.stop()
+}
+
+// retryReported sends what was reported again, which is there once then, and reports it all once more, which has no effect.
+func (c *collector) retryReported(r *reporter) {
+	c.t.Helper()
+	ids := map[string]bool{}
+	for _, report := range r.server.Reports() {
+		ids[report.ID] = true
+	}
+	if len(ids) == 0 {
+		if kills() >= 20 {
+			c.t.Error("nothing was found wrong later")
+		}
+		return
+	}
+	c.t.Logf("%d records were found wrong later, by %d reports", len(ids), len(r.server.Reports()))
+	c.wantFeed(fmt.Sprintf(`"dead":%d`, len(ids)), "status", "--json")
+	c.wantFeed(fmt.Sprintf("%d records are sent again", len(ids)), "retry", "--receiver", "stripe/stream", "--reason", "archived_meter")
+	c.quietFeed()
+	for _, report := range r.server.Reports() {
+		r.post(report)
+	}
+	out, _ := c.feedCommand("status", "--json")
+	if strings.Contains(strings.ReplaceAll(out, `"dead":0`, ""), `"dead"`) {
+		c.t.Errorf("reports of before set records aside again: %s", out)
+	}
 }
 
 // check compares what would be billed with the rollups, hour by hour where the receiver's unit is the ledger's, and as a whole up to what is carried where it isn't.

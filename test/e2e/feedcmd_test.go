@@ -62,7 +62,7 @@ func TestWhatABillerRefusesIsSetAsideSeenAndSentAgain(t *testing.T) {
 	c.use("c", "odd", 5, now)
 	eventually(t, 30*time.Second, "three records are settled", func() bool {
 		out, _ := c.feedCommand("status", "--json")
-		return strings.Contains(out, `"dead":2`)
+		return strings.Contains(out, `"dead":2`) && strings.Contains(out, `"pending":0`)
 	})
 	out := c.wantFeed("unmapped_customer", "dead-letters")
 	if !strings.Contains(out, "resource_missing") || !strings.Contains(out, "2 records") {
@@ -156,7 +156,7 @@ func postReport(t *testing.T, address, body, secret string) (status int) {
 	q.Header.Set("Stripe-Signature", fmt.Sprintf("t=%d,v1=%s", at, hex.EncodeToString(mac.Sum(nil))))
 	res, err := httpClient.Do(q)
 	if err != nil {
-		t.Fatal(err)
+		return 0 // nobody is there
 	}
 	_ = res.Body.Close()
 	return res.StatusCode
