@@ -23,8 +23,8 @@ type hourPlan struct {
 	batch    ledger.Batch
 	next     planState
 	made     int
-	queued   int64               // of them those that need a call
-	each     func(*Record) error // told of every record; may be nil
+	queued   int64         // of them those that need a call
+	each     func(*Record) // told of every record; may be nil
 
 	fresh   bool // no record of the hour was made before its plan began: nothing is looked up of what was sent
 	nothing bool // nothing is carried at all: nor of that
@@ -197,7 +197,7 @@ func (p *hourPlan) makeRecord(g *group) error {
 	p.next.Planned++
 	p.made++
 	if p.each != nil {
-		return p.each(&r)
+		p.each(&r)
 	}
 	return nil
 }

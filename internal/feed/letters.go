@@ -18,7 +18,7 @@ type Selection struct {
 	Limit    int    `json:"limit,omitempty"`  // at most so many; 0 is no limit
 }
 
-// Letters calls each for the letters that are selected, receiver after receiver, oldest first.
+// Letters calls each for the letters that are selected, receiver after receiver, oldest first. The books are free meanwhile: who reads the letters may take their time.
 func (f *Feed) Letters(sel Selection, each func(*Letter) error) error {
 	if sel.Receiver != "" {
 		if _, err := f.receiver(sel.Receiver); err != nil {
@@ -30,18 +30,38 @@ func (f *Feed) Letters(sel Selection, each func(*Letter) error) error {
 		if sel.Receiver != "" && sel.Receiver != r.name {
 			continue
 		}
-		if err := f.o.Books.View(func(v ledger.View) error {
-			return r.letters(v, sel, func(_ uint64, l *Letter) error {
+		for low := receiverKey(keyLetter, r.number); low != nil; {
+			var page []*Letter
+			var err error
+			if page, low, err = r.pageOfLetters(low, sel); err != nil {
+				return err
+			}
+			for _, l := range page {
 				if found++; sel.Limit > 0 && found > sel.Limit {
-					return ledger.ErrStop
+					return nil
 				}
-				return each(l)
-			})
-		}); err != nil {
-			return err
+				if err := each(l); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
+}
+
+// pageOfLetters are some of the letters that are selected, and the key of the next, nil when there are no more.
+func (r *receiver) pageOfLetters(low []byte, sel Selection) (page []*Letter, next []byte, err error) {
+	err = r.feed.o.Books.View(func(v ledger.View) error {
+		return r.lettersFrom(v, low, sel, func(number uint64, l *Letter) error {
+			if len(page) == lettersAtOnce {
+				next = numberKey(keyLetter, r.number, number)
+				return ledger.ErrStop
+			}
+			page = append(page, l)
+			return nil
+		})
+	})
+	return page, next, err
 }
 
 func (r *receiver) letters(v ledger.View, sel Selection, each func(number uint64, l *Letter) error) error {

@@ -221,3 +221,38 @@ func TestARefusalAfterACallWithoutAnswerSaysThatTheRecordMayBeThere(t *testing.T
 		t.Fatal(err)
 	}
 }
+
+// Who reads letters or a preview through a pager may leave it open: the books are not held meanwhile.
+func TestWhoReadsTakesTheirTimeAndHoldsNoBooks(t *testing.T) {
+	r := &scripted{limits: Limits{Batch: 100}, send: func(records []*Record) []Outcome { return Fates(len(records), refused) }}
+	d := newDesk(t, r, nil)
+	const n = 2*lettersAtOnce + 7
+	for i := range n {
+		d.use(fmt.Sprint("customer", i), 1)
+	}
+	d.plan()
+	d.send()
+	letters := map[string]bool{}
+	if err := d.feed.Letters(Selection{}, func(l *Letter) error {
+		if d.books.held > 0 {
+			t.Fatal("the books are held")
+		}
+		letters[l.Record.ID] = true
+		return nil
+	}); err != nil || len(letters) != n {
+		t.Fatal(len(letters), err)
+	}
+	for i := range n {
+		d.use(fmt.Sprint("customer", i), 1)
+	}
+	previewed := map[string]bool{}
+	if err := d.feed.Preview("r", func(r *Record) error {
+		if d.books.held > 0 {
+			t.Fatal("the books are held")
+		}
+		previewed[r.ID] = true
+		return nil
+	}); err != nil || len(previewed) != n {
+		t.Fatal(len(previewed), err)
+	}
+}

@@ -9,13 +9,13 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// Preview calls each for the records that would be made if every hour that has changed were sent now. Nothing is changed, and nothing is sent.
+// Preview calls each for the records that would be made if every hour that has changed were sent now; ErrStop of the ledger's ends it. Nothing is changed, and nothing is sent.
 func (f *Feed) Preview(receiver string, each func(*Record) error) error {
 	r, err := f.receiver(receiver)
 	if err != nil {
 		return err
 	}
-	r.planning.Lock() // for a moment only: who reads the preview may take their time
+	r.planning.Lock() // for a moment only
 	next, dirty := r.planned, slices.Collect(maps.Keys(r.dirty))
 	r.planning.Unlock()
 	hours, err := r.changedHours(&next, dirty)
@@ -26,20 +26,26 @@ func (f *Feed) Preview(receiver string, each func(*Record) error) error {
 	for _, h := range hours {
 		customer, done := "", false
 		for !done {
+			var records []*Record // told of when the books are free: who reads the preview may take their time
 			err := f.o.Books.View(func(v ledger.View) (err error) {
 				p := hourPlan{
-					receiver: r, mapping: next.mapping(h), hour: h, next: next, created: f.o.Clock(), each: each,
+					receiver: r, mapping: next.mapping(h), hour: h, next: next, created: f.o.Clock(), each: func(r *Record) { records = append(records, r) },
 					view: previewView{v, overlay}, batch: previewBatch(overlay),
 				}
 				customer, done, err = p.run(customer)
 				next = p.next
 				return err
 			})
-			if errors.Is(err, ledger.ErrStop) {
-				return nil
-			}
 			if err != nil {
 				return err
+			}
+			for _, record := range records {
+				switch err := each(record); {
+				case errors.Is(err, ledger.ErrStop):
+					return nil
+				case err != nil:
+					return err
+				}
 			}
 		}
 	}

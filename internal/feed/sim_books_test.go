@@ -23,6 +23,7 @@ var errStore = errors.New("the store failed")
 type simBooks struct {
 	random *rand.Rand
 	faults bool
+	held   int // views at present
 
 	annex  map[string]string
 	keys   []string // of annex, in order
@@ -74,6 +75,8 @@ func (b *simBooks) View(f func(ledger.View) error) error {
 	if b.faults && b.random.IntN(60) == 0 {
 		return errStore
 	}
+	b.held++
+	defer func() { b.held-- }()
 	return f(simView{b})
 }
 
