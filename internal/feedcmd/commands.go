@@ -148,6 +148,9 @@ func newReconcileCommand(c *common) *cobra.Command {
 			if q.To, err = parseHour("to", to); err != nil {
 				return err
 			}
+			if q.To <= q.From {
+				return fmt.Errorf("--to %s is not after --from %s: no hour lies between, nothing was compared", to, from)
+			}
 			n, different := 0, 0
 			if err := c.client.Reconcile(cmd.Context(), q, func(d *feed.Comparison) error {
 				n++
@@ -166,6 +169,9 @@ func newReconcileCommand(c *common) *cobra.Command {
 				if !c.running && q.Ask {
 					c.printf("the receiver was not asked: no collector runs\n")
 				}
+				if err := c.notSent(q); err != nil {
+					return err
+				}
 			}
 			if different > 0 {
 				return ErrDifferences
@@ -180,6 +186,17 @@ func newReconcileCommand(c *common) *cobra.Command {
 	cmd.Flags().BoolVar(&q.Ask, "ask", true, "ask the receiver what it has, where it can be asked")
 	cmd.Flags().BoolVar(&every, "all", false, "print what is equal, too")
 	return cmd
+}
+
+// notSent says which hours that were asked for were not compared, because the receiver is not sent them.
+func (c *common) notSent(q feed.Reconciliation) error {
+	all, err := c.client.StatusNow(false)
+	for _, s := range all {
+		if s.Receiver == q.Receiver && s.From > q.From.Start().Time().Format(time.RFC3339) {
+			c.printf("hours before %s are not sent to %s, and were not compared\n", s.From, s.Receiver)
+		}
+	}
+	return err
 }
 
 func (c *common) comparison(d *feed.Comparison) error {
@@ -248,6 +265,9 @@ func newPreviewCommand(c *common) *cobra.Command {
 				return err
 			}
 			c.printf("%d records\n", n)
+			if limit > 0 && n == limit {
+				c.printf("there may be more: see --limit\n")
+			}
 			return nil
 		},
 	}

@@ -194,6 +194,10 @@ func TestAReceiverThatComesLaterRepeatsNothingUntilItIsTold(t *testing.T) {
 	}
 	eventually(t, 30*time.Second, "the present hour is sent", func() bool { return sum() == "20" })
 	c.wantFeed("0 records", "preview", "--receiver", "file")
+	c.wantFeed("hours before "+hour.Format(time.RFC3339)+" are not sent to file, and were not compared", "reconcile", "--receiver", "file")
+	if out, code := c.feedCommand("reconcile", "--receiver", "file", "--from", hour.Format(time.RFC3339), "--to", hour.Add(-time.Hour).Format(time.RFC3339)); code != 1 || !strings.Contains(out, "nothing was compared") {
+		t.Fatalf("%d %s", code, out)
+	}
 	from := hour.Add(-5 * time.Hour).Format(time.RFC3339)
 	c.wantFeed("sent all hours from", "replay", "--receiver", "file", "--from", from)
 	eventually(t, 30*time.Second, "the earlier hour is sent", func() bool { return sum() == "120" })
