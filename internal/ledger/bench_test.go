@@ -106,14 +106,12 @@ func BenchmarkNewIDs(b *testing.B) {
 				}
 				const batch = 1000
 				for at := int64(0); at < ids; at += batch {
-					set := l.state.store.db.NewBatch()
-					for _, e := range benchEvents(at, batch) {
-						l.state.ids.add(digestOf(e.Key()))
-						if err := set.Set(digestKey(keyID, digestOf(e.Key())), known{Seq: uint64(at) + 1}.append(nil), nil); err != nil {
-							b.Fatal(err)
-						}
+					var changes digestMap[idChange]
+					for i, e := range benchEvents(at, batch) {
+						changes.put(digestOf(e.Key()), idChange{known: known{Seq: uint64(at) + uint64(i) + 1}})
 					}
-					if err := l.state.store.commit(set); err != nil {
+					l.state.ids.remember(&changes)
+					if err := l.keepIDs(l.state, idsPerTable); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -11,13 +11,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/idtable"
 	"github.com/usagebox/otelcol-usagebox/internal/manifest"
 )
 
 // tableMagic is what ends a table of the store that was written to its end.
 var tableMagic = []byte("\xf0\x9f\xaa\xb3\xf0\x9f\xaa\xb3")
 
-// CheckStore reads every table, log and manifest of the embedded store in a writer's state against its checksums, and tells found of each file that is
+// CheckStore reads every table, log and manifest of the embedded store in a writer's state, and its tables of ids, against their checksums, and tells found of each file that is
 // damaged. It changes nothing, and runs beside the process that writes the store. What that process has not written to its end, or removes meanwhile, is no damage.
 func CheckStore(state string, found func(file string, err error)) error {
 	disk := vfs.Default
@@ -46,6 +47,9 @@ func CheckStore(state string, found func(file string, err error)) error {
 			check(name, func() error { return checkLog(disk, path) })
 		}
 	}
+	if err := checkIDs(state, found); err != nil {
+		return err
+	}
 	var damage *manifest.DamageError
 	if err = manifest.Check(disk, dir); errors.Is(err, fs.ErrNotExist) {
 		err = manifest.Check(disk, dir)
@@ -53,6 +57,24 @@ func CheckStore(state string, found func(file string, err error)) error {
 	if errors.As(err, &damage) {
 		found(disk.PathJoin(storeFolder, disk.PathBase(damage.Path)), fmt.Errorf("its record at byte %d can't be read, and no crash tore it off", damage.At))
 		return nil
+	}
+	return err
+}
+
+// checkIDs reads every table of ids.
+func checkIDs(state string, found func(file string, err error)) error {
+	dir := vfs.Default.PathJoin(state, idsFolder)
+	names, err := vfs.Default.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, idExtension) {
+			continue
+		}
+		if err := idtable.Check(vfs.Default, vfs.Default.PathJoin(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			found(vfs.Default.PathJoin(idsFolder, name), err)
+		}
 	}
 	return err
 }

@@ -192,6 +192,11 @@ func (l *Ledger) commitTo(s *state, group []*request, events, bytes int) error {
 	if err := l.checkRoom(s); err != nil {
 		return err
 	}
+	if err := l.roomForIDs(s); err != nil {
+		return fmt.Errorf("nothing was taken, send again: %w", err)
+	}
+	s.ids.committing.Lock()
+	defer s.ids.committing.Unlock()
 	g := newGroup(l, s, events, bytes)
 	if err := g.fill(group); err != nil {
 		return fmt.Errorf("nothing was taken, send again: %w", errors.Join(err, g.batch.Close()))

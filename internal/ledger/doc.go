@@ -1,8 +1,8 @@
 // Package ledger keeps usage events: each once, for ever, in Parquet files that any engine reads. docs/ledger.md describes the
 // files, the chain and what happens when the process or the machine dies at any line.
 //
-// An event that arrives is judged by its id: the store knows every id that ever came, with its hour and half of its payload's
-// digest, so a copy is a duplicate or a conflict whenever and under whichever timestamp it comes. New events of all callers that wait become
+// An event that arrives is judged by its id: every id that ever came is known, with its hour and half of its payload's
+// digest, in tables of their own and, the newest, in memory (ids.go), so a copy is a duplicate or a conflict whenever and under whichever timestamp it comes. New events of all callers that wait become
 // one transaction, durable with one fsync, and lie in the store in chunks, one for each hour of the commit (chunk.go).
 //
 // Every FlushInterval the maintainer makes parts of what came: records which events the part has and its name, writes events/, runs/ and rollups/, lets them

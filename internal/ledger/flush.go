@@ -39,6 +39,7 @@ func (l *Ledger) measure(s *state) error {
 	if err != nil {
 		return err
 	}
+	size += s.ids.bytes()
 	l.mu.Lock()
 	s.storeBytes = size
 	l.mu.Unlock()

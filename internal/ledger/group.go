@@ -27,9 +27,8 @@ type group struct {
 
 	known map[digest]known // of the events that came, those that the store knows
 
-	ids      map[digest]*idChange
-	changes  []idChange // room for them
-	chunk    []byte     // the same
+	ids      *digestMap[idChange]
+	chunk    []byte // the same
 	hours    map[usage.Hour]*hourGroup
 	order    []*hourGroup // as they came
 	targets  map[digest]*target
@@ -40,18 +39,8 @@ type group struct {
 
 // idChange is what the group makes of an id. accepted is nil when it waits or is forgotten again.
 type idChange struct {
-	known     known
-	accepted  *item
-	forgotten bool
-}
-
-// newChange keeps a change where the others are.
-func (g *group) newChange(c idChange) *idChange {
-	if len(g.changes) == cap(g.changes) {
-		g.changes = make([]idChange, 0, 64)
-	}
-	g.changes = append(g.changes, c)
-	return &g.changes[len(g.changes)-1]
+	known    known
+	accepted *item
 }
 
 // hourGroup is what the group brings for one hour.
@@ -63,10 +52,12 @@ type hourGroup struct {
 
 // newGroup is for so many events, of so many bytes, as far as they are known.
 func newGroup(l *Ledger, s *state, events, bytes int) *group {
-	const perID, compression = 48, 4 // what a batch needs
+	const compression = 4 // of chunks, about
+	l.changes.reset()
+	l.changes.reserve(events)
 	return &group{
-		l: l, s: s, now: l.now(), batch: s.store.db.NewBatchWithSize(max(4<<10, events*perID+bytes/compression)),
-		ids: make(map[digest]*idChange, events), changes: make([]idChange, 0, events), hours: make(map[usage.Hour]*hourGroup),
+		l: l, s: s, now: l.now(), batch: s.store.db.NewBatchWithSize(4<<10 + bytes/compression),
+		ids: &l.changes, hours: make(map[usage.Hour]*hourGroup),
 		targets: make(map[digest]*target), waiting: make(map[digest][]*waitingCorrection),
 	}
 }
@@ -101,7 +92,7 @@ func (g *group) write() error {
 		}
 		next += uint64(len(hg.items))
 	}
-	if err := g.writeIDs(); err != nil {
+	if err := g.writePending(); err != nil {
 		return err
 	}
 	for d, t := range g.targets {
@@ -135,7 +126,7 @@ func (g *group) writeHour(hg *hourGroup, first uint64) error {
 	for i, from := 0, 0; i < len(hg.items); i++ {
 		it := hg.items[i]
 		body = append(body, it.encoded...)
-		g.ids[it.digest].known.Seq = first + uint64(i)
+		g.ids.get(it.digest).known.Seq = first + uint64(i)
 		if i+1 < len(hg.items) && len(body) < fullBody {
 			continue
 		}
@@ -161,8 +152,9 @@ func (hg *hourGroup) record(first uint64) hourRecord {
 	return r
 }
 
-// remember takes over what is durable now.
+// remember takes over what is durable now: the ids first, so that who sees the events knows them.
 func (g *group) remember() {
+	g.s.ids.remember(g.ids)
 	g.l.mu.Lock()
 	defer g.l.mu.Unlock()
 	s := g.s

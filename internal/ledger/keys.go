@@ -11,12 +11,13 @@ import (
 // The first byte of a key says what it is about. Numbers in keys are big endian, so that keys sort as their numbers do.
 const (
 	keyChunk   = 'A' // hour, number of the first event → events that one commit brought for that hour
+	keyTable   = 'B' // position → idTableRecord: the tables of ids, oldest first
 	keyChange  = 'C' // change → hour: the hours in the order in which their totals changed last
 	keyLeaving = 'D' // hour → leaving: recorded in the chain, not removed yet
 	keyFlushed = 'F' // hour → flushedRecord
 	keyMerge   = 'G' // hour → lateMerge: begun, not done
 	keyHour    = 'H' // hour → hourRecord
-	keyID      = 'I' // digest of (customer, event id) → known
+	keyOldID   = 'I' // digest of (customer, event id) → known: in version 2, in place of tables
 	keyTarget  = 'K' // digest of (customer, event id) → target: what corrections have made of an event
 	keyChain   = 'L' // record number → line of the chain
 	keyMeta    = 'M' // name → see the names below
@@ -27,6 +28,7 @@ const (
 	keyTotal   = 'T' // hour, rollup key → total
 	keyWaiting = 'W' // digest of the target, digest of the correction → waiting
 	keyAnnex   = 'X' // key of the annex → value
+	keyPending = 'Y' // generation, digest → known: what chunks don't say of an id that is in no table yet
 )
 
 const (
@@ -34,10 +36,11 @@ const (
 	metaNext    = "next"    // number of the next event
 	metaRefused = "refused" // number of the next refusal
 	metaChange  = "change"  // number of the last change
+	metaIDs     = "ids"     // events with lower numbers have their ids in tables
 )
 
-// stateVersion is the version of the layout of the store. A directory of another one is refused.
-const stateVersion = 2
+// stateVersion is the version of the layout of the store. A directory of the one before is brought to it, of any other it is refused.
+const stateVersion = 3
 
 func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
 
@@ -69,8 +72,8 @@ func digestOf(k usage.Key) digest {
 
 func digestKey(kind byte, d digest) []byte { return append([]byte{kind}, d[:]...) }
 
-// known is what the store remembers of an event for ever: where it is and the first half of its Payload. Seq is 0 while a correction
-// waits for its target.
+// known is what the ledger remembers of an event for ever: where it is and the first half of its Payload. Seq is 0 while a correction
+// waits for its target, and forgotten when the id is known no more.
 type known struct {
 	Hour    usage.Hour
 	Payload [8]byte

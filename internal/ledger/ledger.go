@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/idtable"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -23,6 +24,14 @@ type Ledger struct {
 	caches *caches
 
 	queue chan *request // to the committer
+
+	changes digestMap[idChange] // of the group that is being committed; used by the committer alone
+	page    idtable.Page        // room, used by the committer alone
+
+	idNumbers  idNumbers
+	writingIDs sync.Mutex    // held while a table of ids is written or takes others' place
+	mergingIDs sync.Mutex    // held while tables of ids are merged
+	idsDue     chan struct{} // there are enough for a table
 
 	// maintenance is held by whoever makes parts, seals, or opens the state again: one at a time.
 	maintenance sync.Mutex
@@ -50,15 +59,16 @@ func Open(o Options) (*Ledger, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool), sabotage: o.sabotage}, queue: make(chan *request, queued), closing: make(chan struct{})}
+	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool), sabotage: o.sabotage}, queue: make(chan *request, queued), idsDue: make(chan struct{}, 1), closing: make(chan struct{})}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.release())
 	}
 	l.work.Add(1)
 	go l.commitLoop()
 	if !o.Manual {
-		l.work.Add(1)
+		l.work.Add(2)
 		go l.maintainLoop()
+		go l.idsLoop()
 	}
 	return l, nil
 }

@@ -37,7 +37,7 @@ type Options struct {
 
 	MaxOpenBytes int64 // events waiting for a seal, encoded; beyond it Append fails with ErrBusy
 	MinFreeBytes int64 // free disk space below which Append fails with ErrDiskFull
-	CacheBytes   int64 // block cache of the store; and of the filter of known ids, which grows with them up to it
+	CacheBytes   int64 // block cache of the store; and of the filters of known ids, which grow with them up to it
 	SealBytes    int64 // events of one sealed part, encoded; an open hour that has more is sealed piece by piece
 
 	// Settle gives a correction its amounts. target has what was left of its quantities before, and what it was charged, earlier corrections included. It is
@@ -58,10 +58,11 @@ type Options struct {
 	// Manual leaves parts and seals to calls of Flush and Seal; nothing runs by itself.
 	Manual bool
 
-	sabotage sabotage // of tests
-	memTable uint64   // bytes of the store's memtable; 0 is memTableBytes
-	maxParts int      // 0 is maxOpenParts
-	maxLate  int      // 0 is maxLateParts
+	sabotage    sabotage // of tests
+	memTable    uint64   // bytes of the store's memtable; 0 is memTableBytes
+	idsPerTable int      // 0 is idsPerTable
+	maxParts    int      // 0 is maxOpenParts
+	maxLate     int      // 0 is maxLateParts
 }
 
 func (o *Options) setDefaults() error {

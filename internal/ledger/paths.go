@@ -42,11 +42,15 @@ func (p paths) join(elem ...string) string { return p.fs.PathJoin(elem...) }
 // state is what belongs to this writer alone.
 func (p paths) state() string { return p.join(p.dir, "state", "writer="+p.writer) }
 func (p paths) store() string { return p.join(p.state(), storeFolder) }
+func (p paths) ids() string   { return p.join(p.state(), idsFolder) }
 func (p paths) chain() string { return p.join(p.state(), "chain.ndjson") }
 func (p paths) stage() string { return p.join(p.state(), "stage") }
 
 func (p paths) witness() string { return p.join(p.state(), "acknowledged") }
 func (p paths) status() string  { return p.join(p.state(), "status.json") }
+
+// idTable is a table of ids.
+func (p paths) idTable(number uint64) string { return p.join(p.ids(), idFile(number)) }
 
 // staged is where a tree's new folder of an hour is built.
 func (p paths) staged(tree string) string { return p.join(p.stage(), tree) }

@@ -27,7 +27,7 @@ func simEveryOperation(round string, n int, unsynced int) []simStep {
 }
 
 const (
-	simOperations = 120    // more than any of simRounds has
+	simOperations = 140    // more than any of simRounds has
 	simAll        = 10_000 // seeds from which on everything is tried that takes long
 )
 
@@ -73,6 +73,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		forgetWaiting: "a waiting correction is not applied", totalsApart: "totals and part are recorded apart",
 		mergeBeforeExchange: "a merge is recorded before the folders are exchanged", mergeSkipsLast: "a merge leaves a part out",
 		leaveUnrecorded: "files leave before the chain says so", leaveEarly: "files leave too early", leaveForgets: "what left is forgotten",
+		idsBeforeTable: "ids are said to be in a table that is not there", sealDropsIDs: "a seal drops ids that are in no table",
 	}
 	// Bugs that hardly a seed finds are looked for first where the machine has to die for them.
 	rare := map[sabotage]string{mergeBeforeExchange: "merge", leaveUnrecorded: "leave"}

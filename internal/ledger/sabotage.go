@@ -25,6 +25,8 @@ const (
 	leaveUnrecorded              // files leave before the chain says so
 	leaveEarly                   // files leave an hour too early
 	leaveForgets                 // the id of an event that left is not known any more
+	idsBeforeTable               // the store says that ids are in a table before the table is there
+	sealDropsIDs                 // a seal takes the chunks of events whose ids are in no table
 	sabotages                    // their number, and one
 )
 

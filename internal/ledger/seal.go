@@ -57,7 +57,7 @@ func (l *Ledger) Seal(ctx context.Context) error {
 	if s.merge != nil || s.store.failure() != nil {
 		return err
 	}
-	return errors.Join(err, l.retain(ctx, s)) // also when it failed because the disk is full
+	return errors.Join(err, l.retain(ctx, s), l.mergeIDsSoon(s)) // also when it failed because the disk is full
 }
 
 func (l *Ledger) sealHours(ctx context.Context, s *state) error {
@@ -200,6 +200,9 @@ func (l *Ledger) finishSeal(s *state, h *hour) error {
 		if records, seals, err = l.sealInPlace(s, h); err != nil {
 			return fmt.Errorf("seal %s, which is tried again: %w", hourText(h.Hour), err)
 		}
+	}
+	if err := l.writeIDsBelow(s, h.seal.To); err != nil {
+		return err
 	}
 	sealedHour := h.Hour
 	if err := l.recordSeal(s, h, seals, records); err != nil {

@@ -17,7 +17,7 @@ import (
 type state struct {
 	store   *store
 	witness *witness // used by the committer alone
-	ids     idsInMemory
+	ids     ids
 
 	next    uint64 // number of the next event; the first is 1
 	refused uint64 // number of the next refusal
@@ -138,7 +138,9 @@ func (l *Ledger) openState() (*state, error) {
 		// Nothing is read from it, and what it proves is in the store as well.
 		l.o.Logger.Error("the chain's file is not the one that was written", zap.Error(err))
 	}
-	l.loadIDs(s)
+	if err := l.loadIDs(s); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	err = l.finish(s)
 	if err == nil {
 		err = l.finishLateMerge(s)
@@ -211,7 +213,7 @@ func (s *state) checkVersion() error {
 	if version > stateVersion {
 		return fmt.Errorf("the ledger's state has version %d, this program reads %d: run the newer program that wrote it", version, stateVersion)
 	}
-	if version == stateVersion {
+	if version == stateVersion || version == stateVersion-1 { // see migrateIDs
 		return nil
 	}
 	if version > 0 {

@@ -29,7 +29,6 @@ type store struct {
 	failed chan struct{} // closed by fail
 
 	measuring sync.WaitGroup // of looks at the size
-	reading   sync.WaitGroup // of what reads beside all else
 	closing   atomic.Bool
 
 	mu     sync.Mutex // guards what follows
@@ -220,9 +219,6 @@ func (s *store) guard(f func() error) error {
 	}
 }
 
-// beside runs read until it is done or isOver; close waits for it.
-func (s *store) beside(read func()) { s.reading.Go(read) }
-
 // isOver says that the store failed or is being closed.
 func (s *store) isOver() bool { return s.closing.Load() || s.failure() != nil }
 
@@ -230,10 +226,7 @@ func (s *store) isOver() bool { return s.closing.Load() || s.failure() != nil }
 func (s *store) close() error {
 	s.closing.Store(true)
 	if s.failure() == nil {
-		return s.guard(func() error {
-			s.reading.Wait()
-			return s.db.Close()
-		})
+		return s.guard(s.db.Close)
 	}
 	s.mu.Lock()
 	wedged := s.wedged
@@ -246,7 +239,6 @@ func (s *store) close() error {
 	go func() {
 		defer close(done)
 		defer func() { _ = recover() }() // it is broken: nothing that it says matters
-		s.reading.Wait()
 		_ = s.db.Close()
 		s.measuring.Wait()
 	}()

@@ -23,7 +23,7 @@ func waitingKey(target, own digest) []byte { return append(digestKey(keyWaiting,
 func (g *group) wait(r *request, it *item) {
 	d := digestOf(targetOf(it))
 	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest)}
-	g.ids[it.digest] = g.newChange(idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}})
+	g.ids.put(it.digest, idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}})
 	g.waiting[d] = append(g.waiting[d], w)
 	g.waits++
 	_ = g.batch.Set(w.key, it.event.AppendBinaryOf(nil, it.ingestedAt), nil) // a batch only fails when it is too large, and Commit says so
@@ -112,7 +112,7 @@ func (g *group) settle(w *waitingCorrection) error {
 }
 
 func (g *group) forget(w *waitingCorrection) {
-	g.ids[w.item.digest] = g.newChange(idChange{forgotten: true})
+	g.ids.put(w.item.digest, idChange{known: known{Seq: forgotten}})
 }
 
 // expire refuses the corrections that have waited long enough.

@@ -55,7 +55,7 @@ func (l *Ledger) checkWitness(s *state) error {
 
 // close ends the state's use of its files.
 func (s *state) close() error {
-	err := s.store.close()
+	err := errors.Join(s.store.close(), s.ids.close())
 	if s.witness != nil {
 		err = errors.Join(err, s.witness.file.Close())
 	}

@@ -305,6 +305,7 @@ func TestVerifyFindsEachDamageAndNamesIt(t *testing.T) {
 		"a flipped bit in a table of the store":      {func(f *fixture) { f.change(ofStore(f, "*.sst"), flip) }, []string{kindUnreadable}, ".sst"},
 		"a flipped bit in a log of the store":        {func(f *fixture) { f.change(ofStore(f, "*.log"), flip) }, []string{kindUnreadable}, ".log"},
 		"a flipped bit in the manifest of the store": {func(f *fixture) { f.change(ofStore(f, "MANIFEST-*"), flip) }, []string{kindUnreadable}, "state/writer=main/store/MANIFEST-"},
+		"a flipped bit in a table of ids":            {func(f *fixture) { f.change(ofStore(f, "../ids/*.ids"), flip) }, []string{kindUnreadable}, "state/writer=main/ids/"},
 		"a flipped bit in a refusal": {func(f *fixture) {
 			paths, err := filepath.Glob(filepath.Join(f.dir, "refused", "*", "*", "*.parquet"))
 			if err != nil || len(paths) != 1 {
