@@ -84,6 +84,9 @@ type receiver struct {
 	lines  atomic.Bool // there may be lines to write
 	shown  atomic.Pointer[shown]
 
+	looking sync.Mutex // guards seen
+	seen    look
+
 	// planning guards what follows. It is held while records are made.
 	planning sync.Mutex
 	planned  planState
@@ -178,7 +181,6 @@ func (r *receiver) planLoop(ctx context.Context) {
 	ticker := time.NewTicker(r.feed.o.Interval)
 	defer ticker.Stop()
 	var asked, lookAt time.Time
-	var seen look
 	for {
 		if err := r.planNow(ctx); err != nil && ctx.Err() == nil {
 			r.feed.failed("records of the billing feed could not be made; totals are kept, they are tried again", r.name, err)
@@ -190,8 +192,7 @@ func (r *receiver) planLoop(ctx context.Context) {
 			}
 		}
 		if now := r.feed.o.Clock(); !now.Before(lookAt) {
-			var err error
-			if seen, err = r.noteOldest(seen); err != nil && ctx.Err() == nil {
+			if _, err := r.noteOldest(); err != nil && ctx.Err() == nil {
 				r.feed.failed("the outbox of the billing feed could not be looked at, its lag is that of before", r.name, err)
 			}
 			over := r.feed.o.Clock()

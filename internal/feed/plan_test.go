@@ -131,7 +131,7 @@ func TestStatusSaysWhatIsCarriedAndSinceWhenRecordsWait(t *testing.T) {
 	if st.LagS != 3600 || st.Oldest != formatTime(simStart) || st.Pending != 3 {
 		t.Errorf("%+v", st)
 	}
-	if _, err := d.receiver().noteOldest(look{}); err != nil {
+	if _, err := d.receiver().noteOldest(); err != nil {
 		t.Fatal(err)
 	}
 	if st := d.receiver().status(); st.LagS != 3600 {
@@ -159,21 +159,18 @@ func TestTheOldestIsLookedForAgainWhenItMayBeAnother(t *testing.T) {
 	d.use("beta", 1)
 	d.plan()
 	d.round() // begins
-	seen, err := d.receiver().noteOldest(look{})
-	if err != nil || !seen.at.Equal(d.clock) {
-		t.Fatal(seen, err)
+	want := func(at time.Time) {
+		t.Helper()
+		if oldest, err := d.receiver().noteOldest(); err != nil || !oldest.Equal(at) {
+			t.Fatal(oldest, err)
+		}
 	}
-	if again, err := d.receiver().noteOldest(seen); err != nil || again != seen {
-		t.Fatal(again, seen, err)
-	}
+	want(d.clock)
+	want(d.clock)
 	d.retry(Selection{})
-	if seen, err = d.receiver().noteOldest(seen); err != nil || !seen.at.Equal(first) {
-		t.Fatal(seen, err)
-	}
+	want(first)
 	r.send = nil
 	d.clock = d.clock.Add(time.Hour)
 	d.send()
-	if seen, err = d.receiver().noteOldest(seen); err != nil || !seen.at.IsZero() {
-		t.Fatal(seen, err)
-	}
+	want(time.Time{})
 }

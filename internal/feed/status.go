@@ -74,18 +74,16 @@ func (r *receiver) status() Status {
 }
 
 func (r *receiver) lookThrough(st *Status) error {
-	return r.feed.o.Books.View(func(v ledger.View) error {
-		oldest, _, err := r.oldest(v)
-		if err != nil {
-			return err
-		}
-		st.LagS = 0
-		if !oldest.IsZero() {
-			st.Oldest = formatTime(oldest)
-			st.LagS = int64(max(0, r.feed.o.Clock().Sub(oldest)) / time.Second)
-		}
-		return r.carries(v, st)
-	})
+	oldest, err := r.noteOldest()
+	if err != nil {
+		return err
+	}
+	st.LagS = 0
+	if !oldest.IsZero() {
+		st.Oldest = formatTime(oldest)
+		st.LagS = int64(max(0, r.feed.o.Clock().Sub(oldest)) / time.Second)
+	}
+	return r.feed.o.Books.View(func(v ledger.View) error { return r.carries(v, st) })
 }
 
 // carries adds up what is carried, by meter.
@@ -144,7 +142,10 @@ type look struct {
 }
 
 // noteOldest looks how long the outbox has waited, for those who ask for it without a look of their own. One through all lanes takes a while when there are many.
-func (r *receiver) noteOldest(before look) (now look, err error) {
+func (r *receiver) noteOldest() (oldest time.Time, err error) {
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	before, now := r.seen, look{}
 	s := r.sender
 	s.mu.Lock()
 	now.requeued = s.counts.Requeued
@@ -160,11 +161,12 @@ func (r *receiver) noteOldest(before look) (now look, err error) {
 			now.at, now.place, err = r.oldest(v)
 			return err
 		}); err != nil {
-			return before, err
+			return before.at, err
 		}
 	}
+	r.seen = now
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.oldest = now.at
-	return now, nil
+	return now.at, nil
 }
