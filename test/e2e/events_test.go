@@ -122,7 +122,7 @@ func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("UBX_KILLS")); err == nil {
 		return n
 	}
-	return 50
+	return 100
 }
 
 // callTokens is what a call of agentTrace reads.
