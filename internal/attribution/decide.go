@@ -54,21 +54,6 @@ type Judged struct {
 	Verdict Verdict
 }
 
-// Tally is what a decision adds to metrics.
-type Tally struct {
-	Calls         map[string]int // by dialect
-	Doubles       int
-	Wrappers      int
-	Aggregates    int
-	UsageMissing  int
-	Unattributed  int
-	Unknown       int
-	Sampled       int
-	Invalid       int
-	Failed        int
-	WrapperExcess int64 // tokens by which wrappers and the calls below them disagree
-}
-
 // Decision is what a trace means.
 type Decision struct {
 	Spans  []Judged // in preorder

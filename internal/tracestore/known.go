@@ -35,14 +35,18 @@ func (k *Known) Fresh() bool { return len(k.open) > 0 }
 // Shown is the digest of what others could see when it settled last; 0: unknown.
 func (k *Known) Shown() uint64 { return k.last.shown }
 
+// Counted is what metrics have counted of it.
+func (k *Known) Counted() attribution.Tally { return k.last.counted }
+
 // settled is what is kept of a trace that settled: when; an offset before which every record of it was looked at; the places of its facts; after what was
-// emitted, a digest of what others see of it, and its notes.
+// emitted, a digest of what others see of it, its notes, and what metrics have counted of it.
 type settled struct {
 	at      usage.Micros
 	handled uint64
 	places  []factlog.Place
 	shown   uint64
 	notes   []noteRef
+	counted attribution.Tally
 }
 
 func (e *settled) append(b []byte, emitted *attribution.Emitted) []byte {

@@ -133,7 +133,8 @@ type noteRef struct {
 }
 
 func (e *settled) appendNotes(b []byte) []byte {
-	if e.shown == 0 && len(e.notes) == 0 {
+	counted := e.counted.AppendBinary(nil)
+	if e.shown == 0 && len(e.notes) == 0 && len(counted) == 0 {
 		return b
 	}
 	b = binary.LittleEndian.AppendUint64(b, e.shown)
@@ -148,10 +149,10 @@ func (e *settled) appendNotes(b []byte) []byte {
 		b = append(b, n.Span[:]...)
 		b = binary.LittleEndian.AppendUint64(b, n.digest)
 	}
-	return b
+	return append(b, counted...)
 }
 
-func (e *settled) readNotes(b []byte, trace attribution.TraceID) error {
+func (e *settled) readNotes(b []byte, trace attribution.TraceID) (err error) {
 	if len(b) == 0 {
 		return nil
 	}
@@ -185,7 +186,8 @@ func (e *settled) readNotes(b []byte, trace attribution.TraceID) error {
 		copy(n.Span[:], b)
 		n.digest, b = binary.LittleEndian.Uint64(b[8:]), b[16:]
 	}
-	return nil
+	e.counted, err = attribution.DecodeTally(b)
+	return err
 }
 
 // remember is the references to notes.

@@ -33,7 +33,7 @@ const Version = 3
 // Keys of the embedded store, by their first byte:
 //
 //	p trace         look at the trace again, because of what is known of another one; value: since when
-//	e trace         when it settled last, where its facts lie, and what was emitted
+//	e trace         when it settled last, where its facts lie, what was emitted, its notes, and what metrics counted
 //	x hour seq      traces that settled last in or after this hour: for retention
 //	o seq           about to be emitted: traces that settled together, and their events
 //	w trace trace   the second links to the first

@@ -27,6 +27,7 @@ type Settlement struct {
 	Wake    []attribution.TraceID // traces to look at again, because of what is known of this one; Settle adds those that notes concern
 	Shown   uint64                // digest of what others can see of it by links; 0: not looked at
 	Notes   []attribution.Note    // what it tells others, in their order
+	Counted attribution.Tally     // what metrics have counted of it, when this is recorded
 
 	rewritten []factlog.Place
 	value     []byte // of keyEmitted, if it is not pending
@@ -152,7 +153,7 @@ func (s *Store) expireLater(b *pebble.Batch, settlements []*Settlement) {
 
 // Prepare does what Settle would do when all else is known, so that it can be done for many settlements at once.
 func (t *Settlement) Prepare() {
-	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten, shown: t.Shown, notes: remember(t.Notes)}
+	e := settled{at: t.At, handled: t.Known.last.handled, places: t.rewritten, shown: t.Shown, notes: remember(t.Notes), counted: t.Counted}
 	if len(e.places) == 0 {
 		e.places = slices.Concat(t.Known.last.places, t.Known.open)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
 	"github.com/usagebox/otelcol-usagebox/processor/attributionprocessor/internal/metadata"
+	"github.com/usagebox/otelcol-usagebox/processor/attributionprocessor/internal/metadatatest"
 	"github.com/usagebox/otelcol-usagebox/test/judge"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -106,6 +107,7 @@ type rig struct {
 	sink    *sink
 	records consumer.Logs
 	config  *Config
+	metrics *componenttest.Telemetry // nil: nobody looks at them
 	fs      vfs.FS
 	now     time.Time
 }
@@ -131,7 +133,11 @@ func newRigOn(t *testing.T, fs vfs.FS, change func(*Config)) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
-	p, err := newAttribution(processortest.NewNopSettings(metadata.Type), r.config, func() time.Time { return r.now })
+	set := processortest.NewNopSettings(metadata.Type)
+	if r.metrics != nil {
+		set = metadatatest.NewSettings(r.metrics)
+	}
+	p, err := newAttribution(set, r.config, func() time.Time { return r.now })
 	if err != nil {
 		r.t.Fatal(err)
 	}

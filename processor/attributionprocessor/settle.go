@@ -46,7 +46,7 @@ func (p *attributionProcessor) round(ctx context.Context) (more bool) {
 
 type outcome struct {
 	settlement tracestore.Settlement
-	tally      attribution.Tally
+	tally      attribution.Tally // what metrics have not counted yet
 	reason     string
 	skip       bool // incomplete: not yet
 	late       bool // its facts were forgotten before
@@ -109,8 +109,8 @@ func (p *attributionProcessor) settle(ctx context.Context) (more bool, err error
 	p.traces.settled(done, pending, now)
 	for i := range kept {
 		p.traces.wake(settlements[i].Wake, now)
-		p.count(ctx, &kept[i])
 	}
+	p.count(ctx, kept)
 	return true, nil
 }
 
@@ -147,8 +147,9 @@ func (p *attributionProcessor) decide(l look, before tracestore.Before, now usag
 		}
 	}
 	events, after := attribution.Revise(known.Emitted, decision.Events)
-	o.tally = decision.Tally
-	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: links}
+	var counted attribution.Tally
+	o.tally, counted = decision.Tally.Since(known.Counted())
+	o.settlement = tracestore.Settlement{Trace: l.trace, At: now, Known: known, Emitted: after, Links: links, Counted: counted}
 	o.settlement.Events = make([]tracestore.Event, len(events))
 	startOf := starts(decision.Events)
 	for i, e := range events {
@@ -216,43 +217,51 @@ func linksOf(facts []attribution.Fact) (traces []attribution.TraceID) {
 	return slices.Compact(traces)
 }
 
-func (p *attributionProcessor) count(ctx context.Context, o *outcome) {
+// count adds a round to the metrics.
+func (p *attributionProcessor) count(ctx context.Context, round []outcome) {
 	t := p.telemetry
-	t.UsageboxAttributionSettled.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", o.reason)))
-	corrections, late := 0, 0
-	for i := range o.settlement.Events {
-		e := &o.settlement.Events[i].Event
-		if e.Kind != usage.KindUsage {
-			corrections++
-		}
+	var tally attribution.Tally
+	reasons := map[string]int64{}
+	events, corrections, late := 0, 0, 0
+	for i := range round {
+		o := &round[i]
+		reasons[o.reason]++
+		tally.Add(&o.tally)
+		events += len(o.settlement.Events)
 		if o.late {
-			late++
+			late += len(o.settlement.Events)
 		}
-		for _, dimension := range p.values.add(e) {
-			t.UsageboxAttributionValuesExceeded.Add(ctx, 1, metric.WithAttributes(attribute.String("dimension", dimension)))
-			p.logger.Warn("a dimension has more values in an hour than max_values: every value is kept, but queries by it will be slow; is an id in it?",
-				zap.String("dimension", dimension), zap.Int("max_values", p.config.MaxValues))
+		for k := range o.settlement.Events {
+			e := &o.settlement.Events[k].Event
+			if e.Kind != usage.KindUsage {
+				corrections++
+			}
+			for _, dimension := range p.values.add(e) {
+				t.UsageboxAttributionValuesExceeded.Add(ctx, 1, metric.WithAttributes(attribute.String("dimension", dimension)))
+				p.logger.Warn("a dimension has more values in an hour than max_values: every value is kept, but queries by it will be slow; is an id in it?",
+					zap.String("dimension", dimension), zap.Int("max_values", p.config.MaxValues))
+			}
 		}
 	}
-	p.outbox.Add(int64(len(o.settlement.Events)))
-	t.UsageboxAttributionCorrections.Add(ctx, int64(corrections))
-	t.UsageboxAttributionLateUnmatched.Add(ctx, int64(late))
-	if len(o.settlement.Events) == 0 {
-		return // it was looked at before, and nothing changed
+	p.outbox.Add(int64(events))
+	for reason, n := range reasons {
+		t.UsageboxAttributionSettled.Add(ctx, n, metric.WithAttributes(attribute.String("reason", reason)))
 	}
-	for dialect, n := range o.tally.Calls {
+	for dialect, n := range tally.Calls {
 		t.UsageboxAttributionCalls.Add(ctx, int64(n), metric.WithAttributes(attribute.String("dialect", dialect)))
 	}
-	t.UsageboxAttributionDoubles.Add(ctx, int64(o.tally.Doubles))
-	t.UsageboxAttributionWrappers.Add(ctx, int64(o.tally.Wrappers))
-	t.UsageboxAttributionWrapperExcess.Add(ctx, o.tally.WrapperExcess)
-	t.UsageboxAttributionAggregates.Add(ctx, int64(o.tally.Aggregates))
-	t.UsageboxAttributionUsageMissing.Add(ctx, int64(o.tally.UsageMissing))
-	t.UsageboxAttributionUnattributed.Add(ctx, int64(o.tally.Unattributed))
-	t.UsageboxAttributionUnknownDialect.Add(ctx, int64(o.tally.Unknown))
-	t.UsageboxAttributionSampled.Add(ctx, int64(o.tally.Sampled))
-	t.UsageboxAttributionInvalid.Add(ctx, int64(o.tally.Invalid))
-	t.UsageboxAttributionFailedAttempts.Add(ctx, int64(o.tally.Failed))
+	t.UsageboxAttributionCorrections.Add(ctx, int64(corrections))
+	t.UsageboxAttributionLateUnmatched.Add(ctx, int64(late))
+	t.UsageboxAttributionDoubles.Add(ctx, int64(tally.Doubles))
+	t.UsageboxAttributionWrappers.Add(ctx, int64(tally.Wrappers))
+	t.UsageboxAttributionWrapperExcess.Add(ctx, tally.WrapperExcess)
+	t.UsageboxAttributionAggregates.Add(ctx, int64(tally.Aggregates))
+	t.UsageboxAttributionUsageMissing.Add(ctx, int64(tally.UsageMissing))
+	t.UsageboxAttributionUnattributed.Add(ctx, int64(tally.Unattributed))
+	t.UsageboxAttributionUnknownDialect.Add(ctx, int64(tally.Unknown))
+	t.UsageboxAttributionSampled.Add(ctx, int64(tally.Sampled))
+	t.UsageboxAttributionInvalid.Add(ctx, int64(tally.Invalid))
+	t.UsageboxAttributionFailedAttempts.Add(ctx, int64(tally.Failed))
 }
 
 const (
