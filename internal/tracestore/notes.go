@@ -202,7 +202,7 @@ func remember(notes []attribution.Note) []noteRef {
 
 // post replaces a trace's notes, and adds to Wake the traces whose decision that may change. Notes are in their order, before and after. news is the
 // conversations of which traces of the same round say something new.
-func post(b *pebble.Batch, t *Settlement, news map[attribution.Topic]bool) error {
+func post(b *pebble.Batch, known *topics, t *Settlement, news map[attribution.Topic]bool) error {
 	before, now := t.Known.last.notes, remember(t.Notes)
 	for i, k := 0, 0; i < len(before) || k < len(now); {
 		order := -1
@@ -217,11 +217,11 @@ func post(b *pebble.Batch, t *Settlement, news map[attribution.Topic]bool) error
 			err = t.take(b, &before[i].Note, news)
 			i++
 		case order > 0:
-			err = t.put(b, &t.Notes[k], news)
+			err = t.put(b, known, &t.Notes[k], news)
 			k++
 		default:
 			if before[i].digest != now[k].digest {
-				err = errors.Join(t.take(b, &before[i].Note, news), t.put(b, &t.Notes[k], news))
+				err = errors.Join(t.take(b, &before[i].Note, news), t.put(b, known, &t.Notes[k], news))
 			}
 			i, k = i+1, k+1
 		}
@@ -245,26 +245,29 @@ func (t *Settlement) take(b *pebble.Batch, n *attribution.Note, news map[attribu
 	return b.Delete(noteKey(n), nil)
 }
 
-func (t *Settlement) put(b *pebble.Batch, n *attribution.Note, news map[attribution.Topic]bool) error {
+func (t *Settlement) put(b *pebble.Batch, known *topics, n *attribution.Note, news map[attribution.Topic]bool) error {
 	if n.Kind == attribution.NoteConversation && news[n.Topic] {
 		t.Wake = append(t.Wake, t.Trace) // it was decided before they were told
 	}
-	value, closer, err := b.Get(topicKey(keyTopic, n.Topic))
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-		news[n.Topic] = attribution.News(n, nil, true)
-		err = b.Set(topicKey(keyTopic, n.Topic), binary.BigEndian.AppendUint64(nil, n.Sub), nil)
-	case err == nil:
-		other := len(value) == 8 && binary.BigEndian.Uint64(value) != n.Sub
-		if err = closer.Close(); err == nil && other {
-			err = b.Set(topicKey(keyTopic, n.Topic), []byte{0}, nil)
+	var about []byte
+	if known.may(n.Topic) {
+		var err error
+		if about, err = valueOf(b, topicKey(keyTopic, n.Topic)); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = b.Set(noteKey(n), noteValue(n), nil)
-	}
-	if err != nil {
+	if err := b.Set(noteKey(n), noteValue(n), nil); err != nil {
 		return err
+	}
+	if about == nil { // nobody told of it before
+		news[n.Topic] = attribution.News(n, nil, true)
+		known.put(n.Topic)
+		return b.Set(topicKey(keyTopic, n.Topic), binary.BigEndian.AppendUint64(nil, n.Sub), nil)
+	}
+	if len(about) == 8 && binary.BigEndian.Uint64(about) != n.Sub {
+		if err := b.Set(topicKey(keyTopic, n.Topic), []byte{0}, nil); err != nil {
+			return err
+		}
 	}
 	return t.stir(b, n, news)
 }

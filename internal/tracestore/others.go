@@ -53,6 +53,9 @@ func (o *Others) Span(p attribution.Place) (attribution.Linked, bool) {
 
 // Claims reads what is said of a conversation.
 func (o *Others) Claims(t attribution.Topic, but attribution.TraceID) ([][]byte, bool) {
+	if !o.store.topics.may(t) {
+		return nil, true
+	}
 	switch _, closer, err := o.store.db.Get(topicKey(keyTopic, t)); {
 	case errors.Is(err, pebble.ErrNotFound):
 		return nil, true
@@ -69,6 +72,9 @@ func (o *Others) Claims(t attribution.Topic, but attribution.TraceID) ([][]byte,
 
 // Calls reads notes of calls.
 func (o *Others) Calls(t attribution.Topic, sub uint64, from, to usage.Micros, but attribution.TraceID) []attribution.Note {
+	if !o.store.topics.may(t) {
+		return nil
+	}
 	only, err := alone(o.store.db, t, sub)
 	if only || err != nil {
 		o.failed = errors.Join(o.failed, err)

@@ -66,6 +66,7 @@ type Options struct {
 	CacheBytes   int64               // block cache; 0 is 32 MiB
 	SegmentBytes int64               // of the log; 0 is 64 MiB
 	TableBytes   int64               // of the embedded store's tables in memory, and of its own log; 0 is 16 MiB
+	TopicBytes   int64               // the most memory for which topics others tell of, twice as much for moments; 0 is 16 MiB
 	Retention    usage.Micros        // how long facts of a settled trace are kept; 0: until they are dropped for room
 	Synced       func(time.Duration) // told how long facts took to become durable; may be nil
 	FS           vfs.FS              // default: the operating system's
@@ -83,6 +84,8 @@ type Store struct {
 	next  atomic.Uint64
 	cache *pebble.Cache
 	marks []byte // where expireMarks goes on
+
+	topics topics // of the goroutine that settles
 
 	log       *factlog.Log
 	retention usage.Micros
@@ -117,6 +120,10 @@ func Open(o Options) (*Store, error) {
 	if o.TableBytes <= 0 {
 		o.TableBytes = 16 << 20
 	}
+	if o.TopicBytes <= 0 {
+		o.TopicBytes = 16 << 20
+	}
+	s.topics = newTopics(o.TopicBytes)
 	s.cache = pebble.NewCache(o.CacheBytes + 2*o.TableBytes) // tables in memory take their room from it
 	options := &pebble.Options{
 		FS: s.fs, Cache: s.cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: uint64(o.TableBytes), MemTableStopWritesThreshold: 4,

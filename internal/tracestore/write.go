@@ -61,6 +61,9 @@ func (s *Store) Begin(settlements []*Settlement) (*Round, error) {
 	if err := s.room(s.free / 2); err != nil { // what was appended must still get through when nothing more is taken
 		return nil, err
 	}
+	if err := s.topics.read(s, topicsAtOnce); err != nil {
+		return nil, err
+	}
 	r := &Round{store: s, batch: s.db.NewBatch(), settlements: settlements}
 	for _, t := range settlements {
 		if len(t.Notes) > 0 || len(t.Known.last.notes) > 0 {
@@ -70,7 +73,7 @@ func (s *Store) Begin(settlements []*Settlement) (*Round, error) {
 	}
 	news := map[attribution.Topic]bool{}
 	for _, t := range settlements {
-		if err := post(r.batch, t, news); err != nil {
+		if err := post(r.batch, &s.topics, t, news); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}

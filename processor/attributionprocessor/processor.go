@@ -72,6 +72,7 @@ const (
 	segmentsAtLeast = 16       // of what max_disk holds: room is given back by segments
 	maxTable        = 16 << 20
 	tablesAtLeast   = 64
+	topicShare      = 32 // of memory_limit
 )
 
 // open takes the directory and goes on where the last run ended: what was about to be emitted goes out first.
@@ -79,6 +80,7 @@ func (p *attributionProcessor) open() error {
 	store, err := tracestore.Open(tracestore.Options{
 		FS: p.fs, Directory: p.config.Directory, MinFreeBytes: p.config.MinFreeDisk, Logger: p.logger, Retention: usage.Micros(p.config.Retention.Microseconds()),
 		SegmentBytes: min(maxSegment, p.config.MaxDisk/segmentsAtLeast), TableBytes: min(maxTable, p.config.MaxDisk/tablesAtLeast),
+		TopicBytes: p.config.MemoryLimit / topicShare,
 		Synced: func(d time.Duration) {
 			p.telemetry.UsageboxAttributionFactsSyncDuration.Record(context.Background(), d.Seconds())
 		},
