@@ -29,6 +29,8 @@ func (p *attributionProcessor) consumeTraces(ctx context.Context, td ptrace.Trac
 	if spans == 0 {
 		return nil
 	}
+	p.requests.begin()
+	defer p.requests.end()
 	now := usage.MicrosOf(p.now())
 	room := factsRoom.Get().(*[]attribution.Fact)
 	facts := p.reader.Append((*room)[:0], td, now)
@@ -54,7 +56,10 @@ func (p *attributionProcessor) consumeLogs(ctx context.Context, ld plog.Logs) er
 	now := usage.MicrosOf(p.now())
 	facts := p.reader.ReadLogs(ld, now)
 	if len(facts) > 0 {
-		if err := p.keep(ctx, facts, len(facts), now); err != nil {
+		p.requests.begin()
+		err := p.keep(ctx, facts, len(facts), now)
+		p.requests.end()
+		if err != nil {
 			return err
 		}
 	}

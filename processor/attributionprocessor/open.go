@@ -3,6 +3,7 @@ package attributionprocessor
 import (
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/tracestore"
@@ -125,6 +126,16 @@ func (o *openTraces) crowded() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.byID) > o.max
+}
+
+// pressed says how long ago the trace was due that is due first, and whether there are half as many open traces as memory is for.
+func (o *openTraces) pressed(now usage.Micros) (overdue time.Duration, crowded bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t := o.queue.first(); t != nil {
+		overdue = max(0, time.Duration(now-t.due)*time.Microsecond)
+	}
+	return overdue, len(o.byID) > o.max/2
 }
 
 func (o *openTraces) schedule(t *openTrace, due usage.Micros) {

@@ -32,13 +32,14 @@ type attributionProcessor struct {
 	jitter     func() float64 // 0 to 1
 	tick       time.Duration  // between rounds; 0: a test calls them
 
-	fs     vfs.FS // nil: the operating system's
-	store  *tracestore.Store
-	traces *openTraces
-	values *valueCounter
-	full   atomic.Bool // max_disk is reached although nothing settled is left to forget
-	outbox atomic.Int64
-	oldest atomic.Int64 // when the oldest kept trace settled
+	fs       vfs.FS // nil: the operating system's
+	store    *tracestore.Store
+	traces   *openTraces
+	requests *inflight
+	values   *valueCounter
+	full     atomic.Bool // max_disk is reached although nothing settled is left to forget
+	outbox   atomic.Int64
+	oldest   atomic.Int64 // when the oldest kept trace settled
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -63,7 +64,7 @@ func newAttribution(set processor.Settings, config *Config, now func() time.Time
 	}
 	return &attributionProcessor{
 		config: config, logger: set.Logger, telemetry: telemetry, reader: reader, now: now, jitter: rand.Float64,
-		tick: min(config.Settle.Grace/4, time.Second), values: newValueCounter(config.MaxValues),
+		tick: min(config.Settle.Grace/4, time.Second), values: newValueCounter(config.MaxValues), requests: newInflight(),
 	}, nil
 }
 
@@ -131,7 +132,8 @@ func (p *attributionProcessor) run(ctx context.Context) {
 	ticker := time.NewTicker(p.tick)
 	defer ticker.Stop()
 	for {
-		for p.round(ctx) && ctx.Err() == nil {
+		for began := time.Now(); p.round(ctx) && ctx.Err() == nil; began = time.Now() {
+			p.giveWay(ctx, time.Since(began))
 		}
 		select {
 		case <-ctx.Done():

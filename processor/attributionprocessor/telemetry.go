@@ -20,6 +20,10 @@ func (p *attributionProcessor) registerGauges() error {
 		{t.RegisterUsageboxAttributionFactsSizeCallback, store.DiskBytes},
 		{t.RegisterUsageboxAttributionOpenTracesCallback, func() int64 { n, _ := traces.size(); return int64(n) }},
 		{t.RegisterUsageboxAttributionOldestOpenCallback, func() int64 { _, oldest := traces.size(); return p.age(oldest) }},
+		{t.RegisterUsageboxAttributionOverdueCallback, func() int64 {
+			overdue, _ := traces.pressed(usage.MicrosOf(p.now()))
+			return int64(overdue.Seconds())
+		}},
 		{t.RegisterUsageboxAttributionOldestFactsCallback, func() int64 { return p.age(usage.Micros(p.oldest.Load())) }},
 		{t.RegisterUsageboxAttributionOutboxCallback, p.outbox.Load},
 	} {

@@ -46,6 +46,7 @@ type TelemetryBuilder struct {
 	UsageboxAttributionOpenTraces        metric.Int64ObservableGauge
 	UsageboxAttributionOutbox            metric.Int64ObservableGauge
 	UsageboxAttributionOutboxFailures    metric.Int64Counter
+	UsageboxAttributionOverdue           metric.Int64ObservableGauge
 	UsageboxAttributionRecordsDropped    metric.Int64Counter
 	UsageboxAttributionRecordsPassed     metric.Int64Counter
 	UsageboxAttributionRejected          metric.Int64Counter
@@ -151,6 +152,21 @@ func (builder *TelemetryBuilder) RegisterUsageboxAttributionOutboxCallback(cb me
 		cb(ctx, &observerInt64{inst: builder.UsageboxAttributionOutbox, obs: o})
 		return nil
 	}, builder.UsageboxAttributionOutbox)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterUsageboxAttributionOverdueCallback sets callback for observable UsageboxAttributionOverdue metric.
+func (builder *TelemetryBuilder) RegisterUsageboxAttributionOverdueCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.UsageboxAttributionOverdue, obs: o})
+		return nil
+	}, builder.UsageboxAttributionOverdue)
 	if err != nil {
 		return err
 	}
@@ -295,6 +311,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_usagebox_attribution_outbox_failures",
 		metric.WithDescription("Rounds in which the pipeline did not take the events; they are tried again. [Alpha]"),
 		metric.WithUnit("{round}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.UsageboxAttributionOverdue, err = builder.meter.Int64ObservableGauge(
+		"otelcol_usagebox_attribution_overdue",
+		metric.WithDescription("How long ago the open trace was due to settle that is due first. The ledger lags by it. [Alpha]"),
+		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
 	builder.UsageboxAttributionRecordsDropped, err = builder.meter.Int64Counter(
