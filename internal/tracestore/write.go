@@ -197,9 +197,9 @@ func (s *Store) Wait(trace attribution.TraceID, links []attribution.TraceID) err
 // LinkedTo is false when no trace links to this one.
 func (s *Store) LinkedTo(trace attribution.TraceID) bool { return s.linkedTo(trace) }
 
-// Expire forgets the facts of traces that settled last before a time, oldest first, at most limit of them. A trace that is forgotten stays known as
-// such until its mark is as old as marks allows.
-func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Micros) (forgotten int, err error) {
+// Expire forgets the facts of traces that settled last before a time, oldest first, about limit of them, or as many as take about so many bytes beside their facts. A
+// trace that is forgotten stays known as such until its mark is as old as marks allows.
+func (s *Store) Expire(before usage.Micros, limit int, size int64, now, marksBefore usage.Micros) (forgotten int, err error) {
 	expired, traces, err := s.expired(before, limit)
 	if err != nil {
 		return 0, err
@@ -210,11 +210,15 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 	}
 	b := s.db.NewIndexedBatch()
 	defer b.Close()
-	for _, key := range expired {
-		_ = b.Delete(key, nil)
-	}
 	seen := make(map[attribution.TraceID]struct{}, len(traces))
 	for i, trace := range traces {
+		if size <= 0 && len(expired) > 0 && expired[0].from == i {
+			break
+		}
+		for len(expired) > 0 && expired[0].from <= i {
+			_ = b.Delete(expired[0].key, nil)
+			expired = expired[1:]
+		}
 		if _, ok := seen[trace]; ok {
 			continue
 		}
@@ -234,6 +238,7 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 			return 0, err
 		}
 		_ = b.Delete(traceKey(keyEmitted, trace), nil)
+		size -= int64(len(befores[i].settled)) + noteBytes*int64(len(last.notes))
 		_ = b.Set(traceKey(keyForgot, trace), binary.AppendUvarint(binary.AppendVarint(nil, int64(now)), last.handled), nil)
 		forgotten++
 	}
@@ -243,14 +248,20 @@ func (s *Store) Expire(before usage.Micros, limit int, now, marksBefore usage.Mi
 	return forgotten, b.Commit(pebble.NoSync)
 }
 
+// expiry is an entry of traces that settled in one hour; from is the first of them among all.
+type expiry struct {
+	key  []byte
+	from int
+}
+
 // expired are entries of traces that settled before a time, at least once, until they hold about limit of them.
-func (s *Store) expired(before usage.Micros, limit int) (keys [][]byte, traces []attribution.TraceID, err error) {
+func (s *Store) expired(before usage.Micros, limit int) (entries []expiry, traces []attribution.TraceID, err error) {
 	upper := binary.BigEndian.AppendUint64([]byte{keyExpiry}, uint64(max(0, before.Hour())))
 	err = s.scanFrom([]byte{keyExpiry}, upper, func(key, value []byte) error {
 		if len(traces) >= limit {
 			return errStop
 		}
-		keys = append(keys, bytes.Clone(key))
+		entries = append(entries, expiry{key: bytes.Clone(key), from: len(traces)})
 		for ; len(value) >= 16; value = value[16:] {
 			traces = append(traces, attribution.TraceID(value))
 		}
@@ -259,7 +270,7 @@ func (s *Store) expired(before usage.Micros, limit int) (keys [][]byte, traces [
 	if errors.Is(err, errStop) {
 		err = nil
 	}
-	return keys, traces, err
+	return entries, traces, err
 }
 
 func (s *Store) pending(trace attribution.TraceID) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"runtime"
 	"slices"
 	"time"
@@ -279,13 +280,13 @@ func (p *attributionProcessor) expire() {
 	p.expireAt = now.Add(expireEvery)
 	at := usage.MicrosOf(now)
 	before, marks := usage.MicrosOf(now.Add(-p.config.Retention)), usage.MicrosOf(now.Add(-markLife*p.config.Retention))
-	forgotten, err := p.store.Expire(before, expireTraces, at, marks)
+	forgotten, err := p.store.Expire(before, expireTraces, math.MaxInt64, at, marks)
 	if err == nil {
 		err = p.store.Drop(at, p.config.MaxDisk)
 	}
-	if err == nil && p.store.DiskBytes() > p.config.MaxDisk {
+	if excess := p.store.DiskBytes() - p.config.MaxDisk; err == nil && excess > 0 {
 		var more int
-		more, err = p.store.Expire(at+usage.MicrosPerHour, expireTraces, at, marks)
+		more, err = p.store.Expire(at+usage.MicrosPerHour, expireTraces, excess, at, marks)
 		forgotten += more
 		p.full.Store(more == 0)
 		p.expireAt = now.Add(expireEvery / 60)
