@@ -38,22 +38,28 @@ func (r *receiver) plan(ctx context.Context) error {
 	if err := r.seeChanges(); err != nil {
 		return err
 	}
+	var failed error // of hours: one that can't be made holds no other up
 	for _, h := range slices.Sorted(maps.Keys(r.dirty)) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if r.stale {
+			if err := r.load(); err != nil {
+				return errors.Join(failed, err)
+			}
+		}
 		due, err := r.due(h)
 		if err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
 		if !due {
 			continue
 		}
 		if err := r.planHour(h); err != nil {
-			return fmt.Errorf("records of %s, which are tried again: %w", hourText(h), err)
+			failed = errors.Join(failed, fmt.Errorf("records of %s, which are tried again: %w", hourText(h), err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // update makes a change durable. After an error nothing is known of it: what is remembered is read again.

@@ -1,9 +1,13 @@
 package feed
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/usagebox/otelcol-usagebox/internal/decimal"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger/parquetfile"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -173,4 +177,28 @@ func TestTheOldestIsLookedForAgainWhenItMayBeAnother(t *testing.T) {
 	d.clock = d.clock.Add(time.Hour)
 	d.send()
 	want(time.Time{})
+}
+
+// An hour of which no records can be made says so each time, and holds no other up.
+func TestAnHourThatFailsHoldsNoOtherUp(t *testing.T) {
+	d := newDesk(t, &scripted{limits: Limits{Batch: 1}}, nil)
+	most := decimal.FromBytes([16]byte{0x7f, 0xff})
+	for _, feature := range []string{"a", "b"} {
+		at := usage.MicrosOf(simStart.Add(-3 * time.Hour))
+		d.books.count(parquetfile.RollupRow{HourStart: at.Hour().Start(), Customer: "acme", Feature: feature, Meter: "units", Unit: "unit", Quantity: most, Events: 1, FirstAt: at, LastAt: at})
+	}
+	d.use("acme", 5)
+	for h := range d.books.totals {
+		d.books.seal(h)
+	}
+	for range 2 {
+		if err := d.receiver().planNow(context.Background()); err == nil || !strings.Contains(err.Error(), "overflows") {
+			t.Fatal(err)
+		}
+	}
+	d.send()
+	d.want("the other hour is sent", 0, 1, 0, 0)
+	if st := d.status(); st.Hours != 1 {
+		t.Fatalf("%d hours wait", st.Hours)
+	}
 }
