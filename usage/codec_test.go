@@ -118,7 +118,22 @@ func TestEveryEncodingGivesTheEventBack(t *testing.T) {
 		if diff := cmp.Diff(e, got); diff != "" {
 			t.Fatalf("span: %s", diff)
 		}
+
+		moved := NewGroups()
+		MoveSpan(&got, rs.ScopeSpans().At(0).Spans().At(0), moved.Records(&got).AppendEmpty())
+		if diff := cmp.Diff(plogtext(EncodeLogs([]Event{e})), plogtext(moved.Logs)); diff != "" {
+			t.Fatalf("record of a span: %s", diff)
+		}
 	})
+}
+
+// plogtext is log records as JSON.
+func plogtext(ld plog.Logs) string {
+	b, err := (&plog.JSONMarshaler{}).MarshalLogs(ld)
+	if err != nil {
+		panic(err) // they are our own
+	}
+	return string(b)
 }
 
 func TestChargesAreChangedInPlace(t *testing.T) {

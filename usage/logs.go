@@ -14,37 +14,57 @@ const EventName = "usagebox.usage"
 // EncodeLogs puts events into log records, one each, in their order but grouped by customer and service: these
 // two are on the resource. The events are not changed; strings are shared with them.
 func EncodeLogs(events []Event) plog.Logs {
-	type group struct{ customer, service string }
-	ld := plog.NewLogs()
-	scopes := make(map[group]plog.LogRecordSlice)
-	var last group
-	var records plog.LogRecordSlice
+	g := NewGroups()
 	for i := range events {
-		e := &events[i]
-		g := group{e.Customer, e.Service}
-		if i == 0 || g != last {
-			var ok bool
-			if records, ok = scopes[g]; !ok {
-				rl := ld.ResourceLogs().AppendEmpty()
-				putResource(g.customer, g.service, rl.Resource().Attributes())
-				records = rl.ScopeLogs().AppendEmpty().LogRecords()
-				scopes[g] = records
-			}
-			last = g
-		}
-		EncodeRecord(e, records.AppendEmpty())
+		EncodeRecord(&events[i], g.Records(&events[i]).AppendEmpty())
 	}
-	return ld
+	return g.Logs
+}
+
+// Groups are log records that are grouped by the customer and the service of their events.
+type Groups struct {
+	plog.Logs
+	byName  map[group]plog.LogRecordSlice
+	last    group
+	records plog.LogRecordSlice // of last
+}
+
+type group struct{ customer, service string }
+
+// NewGroups is none.
+func NewGroups() *Groups {
+	return &Groups{Logs: plog.NewLogs(), byName: map[group]plog.LogRecordSlice{}}
+}
+
+// Records is where a record of an event belongs.
+func (g *Groups) Records(e *Event) plog.LogRecordSlice {
+	of := group{e.Customer, e.Service}
+	if len(g.byName) > 0 && of == g.last {
+		return g.records
+	}
+	records, ok := g.byName[of]
+	if !ok {
+		rl := g.ResourceLogs().AppendEmpty()
+		putResource(of.customer, of.service, rl.Resource().Attributes())
+		records = rl.ScopeLogs().AppendEmpty().LogRecords()
+		g.byName[of] = records
+	}
+	g.last, g.records = of, records
+	return records
 }
 
 // EncodeRecord puts e into a log record. Its customer and service are not on the record but belong on the resource.
 func EncodeRecord(e *Event, r plog.LogRecord) {
-	r.SetEventName(EventName)
-	r.SetTimestamp(pcommon.Timestamp(e.Timestamp * 1000))
-	r.SetObservedTimestamp(pcommon.Timestamp(e.IngestedAt * 1000))
+	putRecord(e, r)
 	r.SetTraceID(traceID(e.TraceID))
 	r.SetSpanID(spanID(e.SpanID))
 	putAttributes(e, r.Attributes())
+}
+
+func putRecord(e *Event, r plog.LogRecord) {
+	r.SetEventName(EventName)
+	r.SetTimestamp(pcommon.Timestamp(e.Timestamp * 1000))
+	r.SetObservedTimestamp(pcommon.Timestamp(e.IngestedAt * 1000))
 }
 
 // EncodeCharges puts e's lines and flags into a log record that holds all else of e already.

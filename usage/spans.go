@@ -2,6 +2,7 @@ package usage
 
 import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
@@ -45,4 +46,14 @@ func DecodeSpan(resource pcommon.Resource, s ptrace.Span) (Event, error) {
 	}
 	err := readAttributes(&e, resource.Attributes(), s.Attributes())
 	return e, err
+}
+
+// MoveSpan makes r the log record of the event that DecodeSpan read from s. The attributes of s move to it; the event's customer and service belong on its
+// resource.
+func MoveSpan(e *Event, s ptrace.Span, r plog.LogRecord) {
+	putRecord(e, r)
+	r.SetTraceID(s.TraceID())
+	r.SetSpanID(s.SpanID())
+	s.Attributes().MoveTo(r.Attributes())
+	r.Attributes().Remove(AttributeTimestamp)
 }

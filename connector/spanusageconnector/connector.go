@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/usagebox/otelcol-usagebox/connector/spanusageconnector/internal/metadata"
@@ -22,7 +23,7 @@ type spanUsage struct {
 }
 
 func (*spanUsage) Capabilities() consumer.Capabilities {
-	return consumer.Capabilities{MutatesData: false}
+	return consumer.Capabilities{MutatesData: true} // attributes move
 }
 
 func (c *spanUsage) Shutdown(context.Context) error {
@@ -33,7 +34,7 @@ func (c *spanUsage) Shutdown(context.Context) error {
 // ConsumeTraces passes the events that spans carry to the logs pipeline, whose error is passed back as it is. Spans without an event, or with one that
 // can't be read, make the answer a permanent error once the pipeline has taken the others.
 func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
-	events := make([]usage.Event, 0, td.SpanCount())
+	events := usage.NewGroups()
 	uncounted := 0
 	var unreadable []usage.Rejection
 	for _, rs := range td.ResourceSpans().All() {
@@ -42,7 +43,7 @@ func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 				e, err := usage.DecodeSpan(rs.Resource(), s)
 				switch {
 				case err == nil:
-					events = append(events, e)
+					usage.MoveSpan(&e, s, events.Records(&e).AppendEmpty())
 				case errors.Is(err, usage.ErrNotUsage):
 					uncounted++
 				default:
@@ -51,7 +52,7 @@ func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 			}
 		}
 	}
-	err := c.pass(ctx, events)
+	err := c.pass(ctx, events.Logs)
 	rejections, partly := usage.Rejected(err)
 	if err != nil && !partly || len(unreadable) == 0 && uncounted == 0 {
 		return err
@@ -68,18 +69,19 @@ func (c *spanUsage) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
 	return consumererror.NewPermanent(errors.Join(errs...))
 }
 
-func (c *spanUsage) pass(ctx context.Context, events []usage.Event) error {
-	if len(events) == 0 {
+func (c *spanUsage) pass(ctx context.Context, events plog.Logs) error {
+	count := events.LogRecordCount() // what follows may change them
+	if count == 0 {
 		return nil
 	}
-	err := c.next.ConsumeLogs(ctx, usage.EncodeLogs(events))
+	err := c.next.ConsumeLogs(ctx, events)
 	failed := 0
 	if rejections, ok := usage.Rejected(err); ok {
 		failed = len(rejections)
 	} else if err != nil {
-		failed = len(events)
+		failed = count
 	}
 	c.telemetry.UsageboxSpanusageFailed.Add(ctx, int64(failed))
-	c.telemetry.UsageboxSpanusageEmitted.Add(ctx, int64(len(events)-failed))
+	c.telemetry.UsageboxSpanusageEmitted.Add(ctx, int64(count-failed))
 	return err
 }
