@@ -118,7 +118,10 @@ func Units(n int64) Quantity { return Quantity(n * 1_000_000) }
 // Append writes the shortest decimal text of q.
 func (q Quantity) Append(dst []byte) []byte { return decimal.Append(dst, int64(q), QuantityScale) }
 
-func (q Quantity) String() string { return string(q.Append(nil)) }
+func (q Quantity) String() string { return string(q.Append(make([]byte, 0, decimalText))) }
+
+// decimalText is how long the text of a number is at most: a sign, the digits, a point and a zero before it, and some room.
+const decimalText = 24
 
 // Amount is a signed number of trillionths of a currency unit, of at most 18 digits: DECIMAL(18,12).
 type Amount int64
@@ -132,7 +135,7 @@ func ParseAmount[T ~string | ~[]byte](text T) (Amount, error) {
 // Append writes the shortest decimal text of a.
 func (a Amount) Append(dst []byte) []byte { return decimal.Append(dst, int64(a), AmountScale) }
 
-func (a Amount) String() string { return string(a.Append(nil)) }
+func (a Amount) String() string { return string(a.Append(make([]byte, 0, decimalText))) }
 
 // Charge is one line's money in one book. The zero Charge means that there is no rate, which is not a charge of zero.
 type Charge struct {

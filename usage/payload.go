@@ -60,6 +60,9 @@ func (e *Event) appendPayload(b []byte) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
+	if len(s) < 0x80 { // as AppendUvarint does it, in line
+		return append(append(b, byte(len(s))), s...)
+	}
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
 }

@@ -13,18 +13,36 @@ type finder struct {
 	c      *Catalog
 	event  *usage.Event
 	values [fieldCount]string // of the event; model and meter change
-	names  []candidate        // named
-	globs  []candidate        // patterns of rates, the longest text first
+	*model
+	models map[modelName]*model // of c, that came before
 	buf    []byte
 }
 
+// modelName is how an event names its model.
+type modelName struct{ provider, model string }
+
+// model is what a catalogue makes of a model's name.
+type model struct {
+	provider string
+	names    []candidate // named
+	globs    []candidate // patterns of rates, the longest text first
+}
+
+// keptModels is how many a finder remembers.
+const keptModels = 256
+
 // begin reads what rates can name from an event.
 func (f *finder) begin(c *Catalog, e *usage.Event) {
-	f.c, f.event = c, e
-	model, provider := strings.ToLower(e.Model), strings.ToLower(e.Provider)
-	provider, short := c.names.resolve(provider, model)
+	if f.c != c || len(f.models) >= keptModels {
+		f.c, f.models = c, make(map[modelName]*model)
+	}
+	f.event = e
+	if f.model = f.models[modelName{e.Provider, e.Model}]; f.model == nil {
+		f.model = c.model(e.Provider, e.Model)
+		f.models[modelName{strings.Clone(e.Provider), strings.Clone(e.Model)}] = f.model
+	}
 	f.values = [fieldCount]string{
-		fCustomer: e.Customer, fProvider: provider, fOperation: e.Operation, fFeature: e.Feature, fAgent: e.Agent, fStep: e.Step,
+		fCustomer: e.Customer, fProvider: f.provider, fOperation: e.Operation, fFeature: e.Feature, fAgent: e.Agent, fStep: e.Step,
 		fService: e.Service, fUser: e.UserID,
 		fPlan: dimension(e, "plan"), fBatch: dimension(e, "batch"), fServiceTier: dimension(e, "service_tier"), fRegion: dimension(e, "region"),
 	}
@@ -36,15 +54,21 @@ func (f *finder) begin(c *Catalog, e *usage.Event) {
 			}
 		}
 	}
-	f.names = c.names.candidates(f.names[:0], provider, model)
-	if short != model {
-		f.names = c.names.candidates(f.names, provider, short)
+}
+
+// model looks a model up by its name.
+func (c *Catalog) model(provider, name string) *model {
+	name, provider = strings.ToLower(strings.Clone(name)), strings.ToLower(strings.Clone(provider))
+	provider, short := c.names.resolve(provider, name)
+	m := &model{provider: provider, names: c.names.candidates(nil, provider, name)}
+	if short != name {
+		m.names = c.names.candidates(m.names, provider, short)
 	}
-	f.globs = f.globs[:0]
-	if len(c.patterns.texts) > 0 && model != "" {
-		c.patterns.each(model, func(i int) { f.globs = append(f.globs, candidate{byPattern, c.patterns.texts[i]}) })
-		slices.SortStableFunc(f.globs, func(a, b candidate) int { return literal(b.text) - literal(a.text) })
+	if len(c.patterns.texts) > 0 && name != "" {
+		c.patterns.each(name, func(i int) { m.globs = append(m.globs, candidate{byPattern, c.patterns.texts[i]}) })
+		slices.SortStableFunc(m.globs, func(a, b candidate) int { return literal(b.text) - literal(a.text) })
 	}
+	return m
 }
 
 func dimension(e *usage.Event, key string) string {

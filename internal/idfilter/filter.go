@@ -74,8 +74,8 @@ func (f *Filter) Copy() *Filter { return &Filter{chunks: f.chunks} }
 
 // MayHave is false only when h was never added.
 func (f *Filter) MayHave(h [16]byte) bool {
-	for _, chunk := range slices.Backward(f.chunks) {
-		block, bits := place(chunk, h)
+	for i := len(f.chunks) - 1; i >= 0; i-- { // the newest has most
+		block, bits := place(f.chunks[i], h)
 		all := true
 		for range probes {
 			if atomic.LoadUint64(&block[bits>>6&(blockWords-1)])>>(bits&63)&1 == 0 {

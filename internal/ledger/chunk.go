@@ -85,7 +85,6 @@ func readChunkHeader(b []byte) (events, bytes int, rest []byte, err error) {
 type stored struct {
 	timestamp usage.Micros
 	customer  []byte
-	rank      int // of the customer, among those that are sorted with it
 	event     []byte
 	size      int // in the chunk, its length included
 }
@@ -102,32 +101,44 @@ func (s *stored) id() []byte {
 	return s.event[1+n : 1+n+int(length)]
 }
 
-// sortStored sorts by parquetfile.Compare.
-func sortStored(events []stored) {
-	ranks := make(map[string]int)
+// sortStored is the places of events in the order of parquetfile.Compare.
+func sortStored(events []stored) []int32 {
+	numbers := make(map[string]int32) // of customers, as they come
+	of := make([]int32, len(events))
 	for i := range events {
-		if _, known := ranks[string(events[i].customer)]; !known {
-			ranks[string(events[i].customer)] = 0
+		n, known := numbers[string(events[i].customer)]
+		if !known {
+			n = int32(len(numbers))
+			numbers[string(events[i].customer)] = n
 		}
+		of[i] = n
 	}
-	for rank, customer := range slices.Sorted(maps.Keys(ranks)) {
-		ranks[customer] = rank
+	ranks := make([]int32, len(numbers))
+	for rank, customer := range slices.Sorted(maps.Keys(numbers)) {
+		ranks[numbers[customer]] = int32(rank)
 	}
+	type place struct {
+		timestamp usage.Micros
+		rank, at  int32
+	}
+	places := make([]place, len(events))
 	for i := range events {
-		events[i].rank = ranks[string(events[i].customer)]
+		places[i] = place{events[i].timestamp, ranks[of[i]], int32(i)}
 	}
-	slices.SortFunc(events, compareStored)
-}
-
-// compareStored compares events whose customers are ranked.
-func compareStored(a, b stored) int {
-	if c := cmp.Compare(a.rank, b.rank); c != 0 {
-		return c
+	slices.SortFunc(places, func(a, b place) int {
+		if a.rank != b.rank {
+			return int(a.rank) - int(b.rank)
+		}
+		if c := cmp.Compare(a.timestamp, b.timestamp); c != 0 {
+			return c
+		}
+		return bytes.Compare(events[a.at].id(), events[b.at].id())
+	})
+	sorted := of
+	for i := range places {
+		sorted[i] = places[i].at
 	}
-	if c := cmp.Compare(a.timestamp, b.timestamp); c != 0 {
-		return c
-	}
-	return bytes.Compare(a.id(), b.id())
+	return sorted
 }
 
 func (s *stored) decode(e *usage.Event) error { return s.decodeBy(usage.DecodeBinary, e) }

@@ -58,11 +58,10 @@ func TestEventsComeBackFromAChunkInOrder(t *testing.T) {
 			t.Fatal(e, err)
 		}
 	}
-	sortStored(events)
 	parquetfile.Sort(want)
-	for i := range events {
-		if string(events[i].id()) != want[i].ID || string(events[i].customer) != want[i].Customer {
-			t.Fatalf("event %q of %q is where %v is in files", events[i].id(), events[i].customer, want[i].Key())
+	for i, at := range sortStored(events) {
+		if e := events[at]; string(e.id()) != want[i].ID || string(e.customer) != want[i].Customer {
+			t.Fatalf("event %q of %q is where %v is in files", e.id(), e.customer, want[i].Key())
 		}
 	}
 }

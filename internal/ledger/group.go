@@ -28,7 +28,6 @@ type group struct {
 	known map[digest]known // of the events that came, those that the store knows
 
 	ids      *digestMap[idChange]
-	chunk    []byte // the same
 	hours    map[usage.Hour]*hourGroup
 	order    []*hourGroup // as they came
 	targets  map[digest]*target
@@ -122,7 +121,8 @@ func (g *group) writeHour(hg *hourGroup, first uint64) error {
 	if len(hg.items) == 0 {
 		return nil
 	}
-	body := make([]byte, 0, min(hg.bytes, fullBody))
+	body, chunk := g.l.body[:0], g.l.chunk
+	defer func() { g.l.body, g.l.chunk = kept(body), kept(chunk) }()
 	for i, from := 0, 0; i < len(hg.items); i++ {
 		it := hg.items[i]
 		body = append(body, it.encoded...)
@@ -130,13 +130,21 @@ func (g *group) writeHour(hg *hourGroup, first uint64) error {
 		if i+1 < len(hg.items) && len(body) < fullBody {
 			continue
 		}
-		g.chunk = appendChunk(g.chunk[:0], i+1-from, body)
-		if err := g.batch.Set(hourSeqKey(keyChunk, hg.hour.Hour, first+uint64(from)), g.chunk, nil); err != nil {
+		chunk = appendChunk(chunk[:0], i+1-from, body)
+		if err := g.batch.Set(hourSeqKey(keyChunk, hg.hour.Hour, first+uint64(from)), chunk, nil); err != nil {
 			return err
 		}
 		body, from = body[:0], i+1
 	}
 	return setJSON(g.batch, hourKey(keyHour, hg.hour.Hour), hg.record(first))
+}
+
+// kept is b for its next use, unless it is large.
+func kept(b []byte) []byte {
+	if cap(b) > keptBytes {
+		return nil
+	}
+	return b
 }
 
 func (hg *hourGroup) record(first uint64) hourRecord {

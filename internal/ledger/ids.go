@@ -91,7 +91,8 @@ func (x *ids) inMemory(d digest) (known, bool) {
 }
 
 func (x *ids) inTable(d digest, p *idtable.Page) (known, bool, error) {
-	for _, t := range slices.Backward(x.tables) {
+	for i := len(x.tables) - 1; i >= 0; i-- {
+		t := x.tables[i]
 		may, err := t.MayHave((*[16]byte)(&d), p)
 		if err != nil {
 			return known{}, false, t.readError(err)

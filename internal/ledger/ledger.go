@@ -27,6 +27,8 @@ type Ledger struct {
 
 	changes digestMap[idChange] // of the group that is being committed; used by the committer alone
 	page    idtable.Page        // room, used by the committer alone
+	body    []byte              // the same, for what a chunk has
+	chunk   []byte              // the same, for the chunk
 
 	idNumbers  idNumbers
 	writingIDs sync.Mutex    // held while a table of ids is written or takes others' place

@@ -199,10 +199,9 @@ func (l *Ledger) writeContents(s *state, h usage.Hour, of span, dimensions []str
 	if err != nil {
 		return contents{}, err
 	}
-	sortStored(events)
 	w := parquetfile.NewPartWriter(files[0], files[2], files[1], grouping)
 	var e usage.Event
-	for i := range events {
+	for _, i := range sortStored(events) {
 		if err := events[i].decodeShared(&e); err != nil {
 			return contents{}, err
 		}
