@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/component"
@@ -28,14 +27,8 @@ const version = "0.1.0"
 // componentHealth makes health_check answer with the state of the components, a catalogue or disk that can't be used included.
 const componentHealth = "extension.healthcheck.useComponentStatus"
 
-// gcPercent lets the heap grow further between collections than Go's default of 100: what lives is small and of a bounded size, caches mostly, and each event
-// passes by once. GOGC in the environment goes before it.
-const gcPercent = 200
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	boundMemory()
 	if err := featuregate.GlobalRegistry().Set(componentHealth, true); err != nil {
 		fmt.Fprintln(os.Stderr, "error: "+err.Error())
 		os.Exit(1)
