@@ -15,15 +15,23 @@ const (
 	giveWayFor   = time.Minute
 )
 
+// calm is how long no request is in flight when no more are on their way.
+const calm = 5 * time.Millisecond
+
 // inflight are the requests that are being answered.
 type inflight struct {
 	count atomic.Int64
+	begun atomic.Int64
 	none  chan struct{} // has an entry when there were none
+	seen  int64         // of begun, when none was in flight last
 }
 
 func newInflight() *inflight { return &inflight{none: make(chan struct{}, 1)} }
 
-func (r *inflight) begin() { r.count.Add(1) }
+func (r *inflight) begin() {
+	r.begun.Add(1)
+	r.count.Add(1)
+}
 
 func (r *inflight) end() {
 	if r.count.Add(-1) == 0 {
@@ -34,12 +42,21 @@ func (r *inflight) end() {
 	}
 }
 
-// wait returns when no request is in flight, or after limit.
+// wait returns when no request has been in flight for a moment, or after limit; at once when none has begun since it returned so last. It is for one goroutine.
 func (r *inflight) wait(ctx context.Context, limit time.Duration) {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	for r.count.Load() > 0 {
+	for {
+		var quiet <-chan time.Time
+		if r.count.Load() == 0 {
+			begun := r.begun.Load()
+			if begun == r.seen {
+				return
+			}
+			r.seen, quiet = begun, time.After(calm)
+		}
 		select {
+		case <-quiet:
 		case <-r.none:
 		case <-timeout.C:
 			return
