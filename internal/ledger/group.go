@@ -33,6 +33,7 @@ type group struct {
 	targets  map[digest]*target
 	waiting  map[digest][]*waitingCorrection // by target, as far as they were looked at
 	waits    int64                           // how many more wait than before
+	begun    uint64                          // how many have begun to wait
 	refusals []refusal
 }
 
@@ -182,5 +183,6 @@ func (g *group) remember() {
 		s.openBytes += hg.bytes
 	}
 	s.waiting += g.waits
+	s.lastWait += g.begun
 	s.refused += uint64(len(g.refusals))
 }

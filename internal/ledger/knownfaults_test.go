@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -243,6 +244,23 @@ func TestACorrectionWaitsForItsTargetAndIsRefusedAfterAll(t *testing.T) {
 	h.accept(c) // it was never counted: now its target is there
 	h.flush()
 	h.wantTotal("acme", "4")
+}
+
+func TestWhatWaitsIsAppliedInTheOrderInWhichItCame(t *testing.T) {
+	h := newHarness(t)
+	for i := range 8 { // in half of them the digests are in the other order
+		id := strconv.Itoa(i)
+		h.accept(correction("acme", "more"+id, id, 10, testTime))
+		if i%2 == 0 {
+			h.restart()
+		}
+		h.accept(correction("acme", "less"+id, id, -12, testTime)) // in the same microsecond
+	}
+	for i := range 8 {
+		h.accept(event("acme", strconv.Itoa(i), 5, testTime))
+	}
+	h.flush()
+	h.wantTotal("acme", "24")
 }
 
 func TestAnHourIsSealedInPiecesOfBoundedSize(t *testing.T) {

@@ -19,10 +19,11 @@ type state struct {
 	witness *witness // used by the committer alone
 	ids     ids
 
-	next    uint64 // number of the next event; the first is 1
-	refused uint64 // number of the next refusal
-	change  uint64 // number of the last change of an hour's totals
-	waiting int64  // corrections whose target is unknown
+	next     uint64 // number of the next event; the first is 1
+	refused  uint64 // number of the next refusal
+	change   uint64 // number of the last change of an hour's totals
+	waiting  int64  // corrections whose target is unknown
+	lastWait uint64 // the order of the last of them
 
 	storeBytes int64 // on disk, as far as it is known
 	chain      chainHead
@@ -181,7 +182,12 @@ func (l *Ledger) loadState(s *state) error {
 	if err := s.loadHours(); err != nil {
 		return err
 	}
-	if err := s.scanKind(keyWaiting, func(_, _ []byte) error { s.waiting++; return nil }); err != nil {
+	if err := s.scanKind(keyWaiting, func(_, value []byte) error {
+		order, _ := waitingOrder(value)
+		s.waiting++
+		s.lastWait = max(s.lastWait, order)
+		return nil
+	}); err != nil {
 		return err
 	}
 	if err := s.scanKind(keyRefused, func(key, value []byte) error {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,10 +12,25 @@ import (
 )
 
 // waitingCorrection is a correction that came before its target. It is acknowledged, its id is known, and it counts from when
-// its target comes; when that doesn't come in time, it is refused, its id forgotten. In the store it is the event.
+// its target comes; when that doesn't come in time, it is refused, its id forgotten. In the store it is the byte waitingVersion, its place in the order of all that ever
+// waited, 8 bytes, big endian, and the event; or, of an earlier program, the event alone.
 type waitingCorrection struct {
-	item item
-	key  []byte
+	item  item
+	key   []byte
+	order uint64 // 0: before all that have one
+}
+
+const (
+	waitingVersion = 2
+	waitingHeader  = 1 + 8
+)
+
+// waitingOrder takes the order off a waiting correction's value.
+func waitingOrder(value []byte) (order uint64, event []byte) {
+	if len(value) < waitingHeader || value[0] != waitingVersion {
+		return 0, value
+	}
+	return binary.BigEndian.Uint64(value[1:]), value[waitingHeader:]
 }
 
 func waitingKey(target, own digest) []byte { return append(digestKey(keyWaiting, target), own[:]...) }
@@ -22,11 +38,13 @@ func waitingKey(target, own digest) []byte { return append(digestKey(keyWaiting,
 // wait lets a correction wait.
 func (g *group) wait(r *request, it *item) {
 	d := digestOf(targetOf(it))
-	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest)}
+	g.begun++
+	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest), order: g.s.lastWait + g.begun}
 	g.ids.put(it.digest, idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}})
 	g.waiting[d] = append(g.waiting[d], w)
 	g.waits++
-	_ = g.batch.Set(w.key, it.event.AppendBinaryOf(nil, it.ingestedAt), nil) // a batch only fails when it is too large, and Commit says so
+	value := it.event.AppendBinaryOf(binary.BigEndian.AppendUint64([]byte{waitingVersion}, w.order), it.ingestedAt)
+	_ = g.batch.Set(w.key, value, nil) // a batch only fails when it is too large, and Commit says so
 	r.result.Accepted++
 	if it.event.Customer == usage.Unattributed {
 		r.result.Unattributed++
@@ -63,13 +81,14 @@ func (g *group) waitingFor(d digest) ([]*waitingCorrection, error) {
 		return err
 	})
 	slices.SortStableFunc(waiting, func(a, b *waitingCorrection) int {
-		return cmp.Or(cmp.Compare(a.item.ingestedAt, b.item.ingestedAt), slices.Compare(a.key, b.key))
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.item.ingestedAt, b.item.ingestedAt), slices.Compare(a.key, b.key))
 	})
 	return waiting, err
 }
 
 func decodeWaiting(key, value []byte) (*waitingCorrection, error) {
-	w := &waitingCorrection{key: slices.Clone(key)}
+	order, value := waitingOrder(value)
+	w := &waitingCorrection{key: slices.Clone(key), order: order}
 	if len(key) != 1+2*len(digest{}) {
 		return nil, corrupt("the key of a waiting correction", fmt.Errorf("it has %d bytes", len(key)))
 	}
