@@ -23,16 +23,21 @@ const (
 	modelCalls       = 2
 )
 
-// spansBody is a marshalled request in which the first half of every trace id is exchanged.
+// spansBody is a marshalled request in which the first half of every trace id is exchanged, and the same in the response ids: no two calls have one.
 type spansBody struct {
-	data []byte
-	ids  []int // where trace ids are
+	data      []byte
+	ids       []int // where trace ids are
+	responses []int // where they are in hexadecimal
 }
 
 func (b *spansBody) next(n uint64) []byte {
 	id := mix(n)
 	for _, at := range b.ids {
 		binary.BigEndian.PutUint64(b.data[at:], id)
+	}
+	text := fmt.Sprintf("%016x", id)
+	for _, at := range b.responses {
+		copy(b.data[at:], text)
 	}
 	return b.data
 }
@@ -86,7 +91,7 @@ func newPiece(content int, piece byte) *spansBody {
 			a.PutStr("gen_ai.provider.name", "openai")
 			a.PutStr("gen_ai.request.model", "gpt-4o")
 			a.PutStr("gen_ai.response.model", "gpt-4o-2024-08-06")
-			a.PutStr("gen_ai.response.id", fmt.Sprintf("chatcmpl-%d-%d", i, call))
+			a.PutStr("gen_ai.response.id", fmt.Sprintf("chatcmpl-%016x-%d-%d-%d", uint64(idMark), piece, i, call))
 			a.PutInt("gen_ai.usage.input_tokens", int64(1200+i*7+call))
 			a.PutInt("gen_ai.usage.cache_read.input_tokens", int64(100+i))
 			a.PutInt("gen_ai.usage.output_tokens", int64(300+i+call*11))
@@ -111,15 +116,19 @@ func newPiece(content int, piece byte) *spansBody {
 	if err != nil {
 		panic(err) // it is our own and whole
 	}
-	b := &spansBody{data: data}
 	mark := binary.BigEndian.AppendUint64(nil, idMark)
-	for at := 0; ; at += len(mark) {
-		i := bytes.Index(data[at:], mark)
+	return &spansBody{data: data, ids: places(data, mark), responses: places(data, fmt.Appendf(nil, "%016x", uint64(idMark)))}
+}
+
+// places is where a mark is in data.
+func places(data, mark []byte) (at []int) {
+	for from := 0; ; from += len(mark) {
+		i := bytes.Index(data[from:], mark)
 		if i < 0 {
-			return b
+			return at
 		}
-		at += i
-		b.ids = append(b.ids, at)
+		from += i
+		at = append(at, from)
 	}
 }
 
