@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +27,10 @@ func manyIDs(b *bench) error {
 	fmt.Printf("A ledger that grows, %d events an hour, sealed: new events and known ones in batches of %d over %d connections\n\n", eventsPerHour, eventsPerRequest, postgresConns)
 	header("events before", "filled, events/s", "until ready, s", "RSS then, MiB", "new, events/s", "new, CPU-s per million", "known, events/s", "known, CPU-s per million", "peak RSS MiB",
 		"state, bytes an event", "parts, bytes an event", "verified, MB/s", "verified, events/s")
-	dir, err := b.folder()
+	grown, err := b.grownLedger()
 	if err != nil {
 		return err
 	}
-	dir = filepath.Join(dir, "usage")
-	grown := &grownLedger{dir: dir, from: time.Now().UTC().Add(-1000 * time.Hour).Truncate(time.Hour)}
 	for _, text := range strings.Split(b.ids, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < grown.events || n%eventsPerHour != 0 {
@@ -43,12 +43,17 @@ func manyIDs(b *bench) error {
 	return nil
 }
 
-func (b *bench) measureGrown(grown *grownLedger, events int) error {
+func (b *bench) measureGrown(grown *grownLedger, events int) (err error) {
 	before := grown.events
 	begin := time.Now()
 	if err := grown.fill(events); err != nil {
 		return err
 	}
+	home := grown.dir
+	defer func() {
+		err = errors.Join(err, os.Rename(grown.dir, home))
+		grown.dir = home
+	}()
 	filled := float64(events-before) / time.Since(begin).Seconds()
 	folder, err := b.folder()
 	if err != nil {
@@ -58,6 +63,7 @@ func (b *bench) measureGrown(grown *grownLedger, events int) error {
 	if err := os.Rename(grown.dir, usage); err != nil {
 		return err
 	}
+	grown.dir = usage
 	parts, err := (&process{dir: folder}).parts()
 	if err != nil {
 		return err
@@ -106,7 +112,8 @@ func (b *bench) measureGrown(grown *grownLedger, events int) error {
 	if got := int(duplicates + found); got != asked*eventsPerRequest {
 		return fmt.Errorf("%d known events were sent, %d were called duplicates", asked*eventsPerRequest, got)
 	}
-	fresh, freshCPU, sent, err := load("new", func() body { return laterBody{newEvents(), uint64(events)} })
+	first := uint64(time.Now().UnixMilli())
+	fresh, freshCPU, sent, err := load("new", func() body { return laterBody{newEvents(), first} })
 	if err != nil {
 		return err
 	}
@@ -133,15 +140,43 @@ func (b *bench) measureGrown(grown *grownLedger, events int) error {
 	n := float64(events)
 	row(fmt.Sprint(events), fmt.Sprintf("%.0f", filled), fmt.Sprintf("%.1f", ready.Seconds()), fmt.Sprintf("%.0f", rss), fmt.Sprintf("%.0f", fresh), fmt.Sprintf("%.1f", freshCPU), fmt.Sprintf("%.0f", known), fmt.Sprintf("%.1f", knownCPU),
 		fmt.Sprintf("%.0f", peak), fmt.Sprintf("%.1f", float64(state)/n), fmt.Sprintf("%.1f", float64(parts)/n), fmt.Sprintf("%.0f", float64(parts)/1e6/verified), fmt.Sprintf("%.0f", n/verified))
-	grown.dir = usage
 	return nil
 }
 
 // grownLedger is a ledger of old events, a million for each hour from a time on.
 type grownLedger struct {
 	dir    string
+	note   string // file that says what is there
 	from   time.Time
 	events int
+}
+
+// grownLedger is in a folder of the run, or, when -keep says so, what another run has left there.
+func (b *bench) grownLedger() (*grownLedger, error) {
+	folder, err := b.keep, error(nil)
+	if folder == "" {
+		folder, err = b.folder()
+	} else {
+		err = os.MkdirAll(folder, 0o755)
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &grownLedger{dir: filepath.Join(folder, "usage"), note: filepath.Join(folder, "events.json")}
+	g.from = time.Now().UTC().Add(-1000 * time.Hour).Truncate(time.Hour)
+	text, err := os.ReadFile(g.note)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, nil
+	}
+	var there grownNote
+	err = errors.Join(err, json.Unmarshal(text, &there))
+	g.from, g.events = there.From, there.Events
+	return g, err
+}
+
+type grownNote struct {
+	From   time.Time
+	Events int
 }
 
 // fill brings it to so many events, all sealed. An hour seals while the next one is filled.
@@ -161,7 +196,11 @@ func (g *grownLedger) fill(events int) error {
 		err = errors.Join(err, <-sealing)
 		go func() { sealing <- l.Seal(context.Background()) }()
 	}
-	return errors.Join(err, <-sealing, l.Seal(context.Background()), l.Close())
+	if err := errors.Join(err, <-sealing, l.Seal(context.Background()), l.Close()); err != nil {
+		return err
+	}
+	text, err := json.Marshal(grownNote{g.from, g.events})
+	return errors.Join(err, os.WriteFile(g.note, text, 0o600))
 }
 
 // batch is the next events.
@@ -196,7 +235,7 @@ func (k *knownBody) next(n uint64) []byte {
 	return k.text.Bytes()
 }
 
-// laterBody has other ids than those that a run began with.
+// laterBody has other ids than those of earlier runs.
 type laterBody struct {
 	body
 	first uint64

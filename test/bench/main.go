@@ -29,6 +29,7 @@ type options struct {
 	content string // bytes per model call, with commas
 	profile string
 	hour    int    // events of the hour that is sealed
+	keep    string // folder of the ledger that grows; empty: it is removed
 	ids     string // events of a ledger that grows, with commas
 	rows    string // events before PostgreSQL and the ledger are measured, with commas
 	traces  int    // that are open
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "0,5000000", "events that PostgreSQL and the ledger have before they are compared")
 	flag.IntVar(&o.hour, "hour", 1_000_000, "events of the hour that is sealed, a multiple of 1,000")
 	flag.StringVar(&o.ids, "ids", "1000000,10000000", "events of the ledger that grows, rising, in whole millions")
+	flag.StringVar(&o.keep, "keep", "", "folder in which the ledger that grows is found and left, on the same disk as -dir; empty: it is removed. Another run may have filled it")
 	flag.Parse()
 	if err := run(o, only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
