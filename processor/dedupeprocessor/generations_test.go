@@ -3,6 +3,8 @@ package dedupeprocessor
 import (
 	"fmt"
 	"testing"
+
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // Events of the time before a start are known after it, and starts do not make generations without end.
@@ -52,5 +54,48 @@ func TestWhatIsFreshIsKnownAndGoesToTheStoreWithWhatComesASecondLater(t *testing
 	send("c")
 	if r.ledger.came != 3 {
 		t.Fatalf("%d came through, want 3", r.ledger.came)
+	}
+}
+
+func TestAStartReadsFiltersOfWhatIsRemembered(t *testing.T) {
+	r := newRig(t)
+	const starts, events = manyGenerations + 2, 300
+	for start := range starts {
+		for i := range events {
+			if err := r.send(event(fmt.Sprint(start, "-", i), 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.restart()
+		r.d.index.reading.Wait()
+		live := r.d.index.live(r.now)
+		unread := 0
+		for at, g := range live {
+			if g.filter == nil {
+				if unread++; at > 0 || len(live) < manyGenerations {
+					t.Fatalf("start %d: generation %d of %d has no filter", start, at, len(live))
+				}
+				continue
+			}
+			wrong := 0
+			for i := range events {
+				if g.filter.MayHave(hashOf(usage.Key{Customer: "acme", ID: fmt.Sprint("new-", i)})) {
+					wrong++
+				}
+			}
+			if wrong > events/10 {
+				t.Errorf("start %d: the filter of generation %d takes %d of %d new events for known ones", start, at, wrong, events)
+			}
+		}
+	}
+	for start := range starts {
+		for i := range events {
+			if err := r.send(event(fmt.Sprint(start, "-", i), 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if r.ledger.came != starts*events {
+		t.Fatalf("%d events came through, want %d", r.ledger.came, starts*events)
 	}
 }

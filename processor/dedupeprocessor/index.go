@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -59,6 +60,9 @@ type index struct {
 	fresh       map[hash]usage.Payload // entries of the newest generation that are not in the store yet
 	written     int64                  // when it was written to last, in nanoseconds since 1970
 	oldest      uint32                 // the first generation that the store has
+
+	reading sync.WaitGroup // of filters
+	closing atomic.Bool
 }
 
 // generation is what was let through in a part of the window. All of it is forgotten at once.
@@ -67,10 +71,10 @@ type generation struct {
 	first, last int64 // times of entries, in nanoseconds since 1970
 	entries     uint64
 
-	filter *idfilter.Filter // of all of its entries; nil when it was begun before this start
+	filter *idfilter.Filter // of all of its entries; nil when it was begun before this start and is not read yet
 }
 
-// manyGenerations is how many are begun at most because of starts: each that has no filter costs a look for every event.
+// manyGenerations is how many are begun at most because of starts: each takes memory, and a look for every event until its filter is read.
 const manyGenerations = 8
 
 func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
@@ -93,7 +97,59 @@ func openIndex(c *Config, fs vfs.FS, log *zap.Logger) (x *index, err error) {
 	if err := errors.Join(x.checkVersion(c.Directory), x.readGenerations()); err != nil {
 		return nil, errors.Join(err, x.close())
 	}
+	unread := slices.Clone(x.generations)
+	if len(unread) >= manyGenerations {
+		unread = unread[:len(unread)-1] // what comes may be added to the last one, which isFull
+	}
+	x.reading.Go(func() { x.readFilters(unread, log) })
 	return x, nil
+}
+
+// readFilters makes the filters of generations that earlier starts have left, newest first. Until one is there, each event costs a look at the store.
+func (x *index) readFilters(generations []generation, log *zap.Logger) {
+	for _, g := range slices.Backward(generations) {
+		filter, err := x.readFilter(g.number)
+		if err != nil {
+			log.Warn("a part of dedupe's index could not be read into memory: it is asked for each event", zap.Error(err))
+		}
+		if filter == nil {
+			return
+		}
+		x.mu.Lock()
+		for i := range x.generations {
+			if x.generations[i].number == g.number {
+				x.generations[i].filter = filter
+			}
+		}
+		x.mu.Unlock()
+	}
+}
+
+// readBetweenLooks is how many entries are read before the reader looks whether the index is being closed.
+const readBetweenLooks = 1 << 12
+
+// readFilter makes the filter of a generation that nothing is added to; nil when the index is being closed.
+func (x *index) readFilter(number uint32) (filter *idfilter.Filter, err error) {
+	from, to := entryKey(number, hash{}), entryKey(number+1, hash{})
+	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: from[:], UpperBound: to[:]})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	filter = idfilter.New(math.MaxInt)
+	n := 0
+	for it.First(); it.Valid(); it.Next() {
+		if n++; n%readBetweenLooks == 0 && x.closing.Load() {
+			return nil, nil
+		}
+		if key := it.Key(); len(key) == len(from) {
+			filter.Add(hash(key[4:]))
+		}
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	return filter, nil
 }
 
 func openStore(dir string, options *pebble.Options) (*pebble.DB, error) {
@@ -140,6 +196,8 @@ func (x *index) readGenerations() error {
 }
 
 func (x *index) close() error {
+	x.closing.Store(true)
+	x.reading.Wait()
 	var err error
 	if len(x.fresh) > 0 {
 		err = x.write(x.written)
