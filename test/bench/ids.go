@@ -153,13 +153,13 @@ type grownLedger struct {
 
 // grownLedger is in a folder of the run, or, when -keep says so, what another run has left there.
 func (b *bench) grownLedger() (*grownLedger, error) {
-	folder, err := b.keep, error(nil)
+	folder := b.keep
 	if folder == "" {
-		folder, err = b.folder()
-	} else {
-		err = os.MkdirAll(folder, 0o755)
-	}
-	if err != nil {
+		var err error
+		if folder, err = b.folder(); err != nil {
+			return nil, err
+		}
+	} else if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
 	g := &grownLedger{dir: filepath.Join(folder, "usage"), note: filepath.Join(folder, "events.json")}
