@@ -31,6 +31,7 @@ type Server struct {
 	Clock  func() time.Time
 	Window time.Duration // ids are forgotten after it; 0: never
 	Random *rand.Rand    // of the lies; nil: it tells the truth
+	Wrong  bool          // a stream finds some events wrong after it took them, as long as it lies: Reports has them
 
 	mu       sync.Mutex
 	protocol protocol

@@ -358,6 +358,9 @@ func (s *Server) stripeStream(w http.ResponseWriter, r *http.Request, body []byt
 
 // foundWrong says whether an event will be found wrong: some are, all the time that the server lies.
 func (s *Server) foundWrong(id string) bool {
+	if !s.Wrong {
+		return false
+	}
 	if _, seen := s.wrongs[id]; !seen {
 		s.wrongs[id] = s.lying && s.Random.IntN(8) == 0
 	}

@@ -35,6 +35,7 @@ func feedConfig(t *testing.T, all []*biller, lies bool) string {
 			random = rand.New(rand.NewPCG(uint64(i), 5))
 		}
 		b.server = billers.New(b.kind, time.Now, 24*time.Hour, random)
+		b.server.Wrong = true
 		web := httptest.NewServer(b.server)
 		t.Cleanup(web.Close)
 		fmt.Fprintf(&receivers, ", %s: {endpoint: %q, retry: {initial_interval: 20ms, max_interval: 200ms}, unattributed: true%s}",
