@@ -3,61 +3,40 @@ package tracestore
 import (
 	"github.com/usagebox/otelcol-usagebox/internal/attribution"
 	"github.com/usagebox/otelcol-usagebox/internal/factlog"
+	"github.com/usagebox/otelcol-usagebox/internal/slab"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// openTraces says where facts lie that no settlement has looked at. There may be millions: nothing in it is a pointer, so that a collection of garbage does not
-// take longer with each of them.
+// openTraces says where facts lie that no settlement has looked at. There may be millions.
 type openTraces struct {
 	traces map[attribution.TraceID]openTrace
-	chunks [][]placeLink // slot n is chunks[n/chunkPlaces][n%chunkPlaces]
-	used   slot          // slots that were ever used
-	free   slot          // the first of a chain of free ones
+	links  slab.Slab[placeLink]
 }
 
 // openTrace is a chain of places, in the order of their arrival.
 type openTrace struct {
 	first      usage.Micros // arrival
-	head, tail slot
+	head, tail uint32       // of links
 	count      uint32
 }
-
-// slot is the number of a placeLink; 0 is none.
-type slot uint32
 
 type placeLink struct {
 	offset uint64
 	length uint32
-	next   slot
+	next   uint32 // of links; 0: none
 }
-
-const (
-	chunkPlaces = 1 << 13
-	keptChunks  = 16 // when no trace is open
-)
 
 func newOpenTraces() openTraces {
 	return openTraces{traces: map[attribution.TraceID]openTrace{}}
 }
 
-func (o *openTraces) link(n slot) *placeLink { return &o.chunks[n/chunkPlaces][n%chunkPlaces] }
-
 // add notes facts of a trace; at is when they came.
 func (o *openTraces) add(trace attribution.TraceID, p factlog.Place, at usage.Micros) {
-	n := o.free
-	if n > 0 {
-		o.free = o.link(n).next
-	} else {
-		o.used++
-		n = o.used
-		if int(n/chunkPlaces) == len(o.chunks) {
-			o.chunks = append(o.chunks, make([]placeLink, chunkPlaces))
-		}
-	}
-	*o.link(n) = placeLink{offset: p.Offset, length: p.Length}
+	n := o.links.New()
+	*o.links.At(n) = placeLink{offset: p.Offset, length: p.Length}
 	t, ok := o.traces[trace]
 	if ok {
-		o.link(t.tail).next = n
+		o.links.At(t.tail).next = n
 	} else {
 		t.first, t.head = at, n
 	}
@@ -74,7 +53,7 @@ func (o *openTraces) places(trace attribution.TraceID) (places []factlog.Place) 
 	}
 	places = make([]factlog.Place, 0, t.count)
 	for n := t.head; n > 0; {
-		l := o.link(n)
+		l := o.links.At(n)
 		places = append(places, factlog.Place{Offset: l.offset, Length: l.length})
 		n = l.next
 	}
@@ -87,19 +66,20 @@ func (o *openTraces) looked(trace attribution.TraceID, count int, at usage.Micro
 	if !ok {
 		return
 	}
+	emptied := false
 	for ; count > 0 && t.count > 0; count-- {
 		n := t.head
-		l := o.link(n)
-		t.head, l.next, o.free = l.next, o.free, n
+		t.head = o.links.At(n).next
+		emptied = o.links.Free(n)
 		t.count--
 	}
-	if t.count == 0 {
+	switch {
+	case emptied:
+		o.traces = map[attribution.TraceID]openTrace{}
+	case t.count == 0:
 		delete(o.traces, trace)
-		if len(o.traces) == 0 && len(o.chunks) > keptChunks {
-			*o = newOpenTraces() // what many traces took is given back
-		}
-		return
+	default:
+		t.first = at
+		o.traces[trace] = t
 	}
-	t.first = at
-	o.traces[trace] = t
 }

@@ -75,9 +75,8 @@ func (o *openTraces) get(id attribution.TraceID) *openTrace {
 
 func (o *openTraces) close(t *openTrace) {
 	o.queue.take(t)
-	o.queue.release(t)
 	delete(o.byID, t.id)
-	if len(o.byID) == 0 && len(o.queue.chunks) > keptChunks { // what many traces took is given back
+	if o.queue.release(t) {
 		o.byID, o.queue = map[attribution.TraceID]uint32{}, dueQueue{}
 	}
 }
