@@ -106,11 +106,11 @@ func BenchmarkNewIDs(b *testing.B) {
 				}
 				const batch = 1000
 				for at := int64(0); at < ids; at += batch {
-					var changes digestMap[idChange]
+					changes := make(map[digest]idChange, batch)
 					for i, e := range benchEvents(at, batch) {
-						changes.put(digestOf(e.Key()), idChange{known: known{Seq: uint64(at) + uint64(i) + 1}})
+						changes[digestOf(e.Key())] = idChange{known: known{Seq: uint64(at) + uint64(i) + 1}}
 					}
-					l.state.ids.remember(&changes)
+					l.state.ids.remember(changes)
 					if err := l.keepIDs(l.state, idsPerTable); err != nil {
 						b.Fatal(err)
 					}

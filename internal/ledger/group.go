@@ -27,7 +27,7 @@ type group struct {
 
 	known map[digest]known // of the events that came, those that the store knows
 
-	ids      *digestMap[idChange]
+	ids      map[digest]idChange
 	hours    map[usage.Hour]*hourGroup
 	order    []*hourGroup // as they came
 	targets  map[digest]*target
@@ -53,11 +53,10 @@ type hourGroup struct {
 // newGroup is for so many events, of so many bytes, as far as they are known.
 func newGroup(l *Ledger, s *state, events, bytes int) *group {
 	const compression = 4 // of chunks, about
-	l.changes.reset()
-	l.changes.reserve(events)
+	clear(l.changes)
 	return &group{
 		l: l, s: s, now: l.now(), batch: s.store.db.NewBatchWithSize(4<<10 + bytes/compression),
-		ids: &l.changes, hours: make(map[usage.Hour]*hourGroup),
+		ids: l.changes, hours: make(map[usage.Hour]*hourGroup),
 		targets: make(map[digest]*target), waiting: make(map[digest][]*waitingCorrection),
 	}
 }
@@ -127,7 +126,9 @@ func (g *group) writeHour(hg *hourGroup, first uint64) error {
 	for i, from := 0, 0; i < len(hg.items); i++ {
 		it := hg.items[i]
 		body = append(body, it.encoded...)
-		g.ids.get(it.digest).known.Seq = first + uint64(i)
+		c := g.ids[it.digest]
+		c.known.Seq = first + uint64(i)
+		g.ids[it.digest] = c
 		if i+1 < len(hg.items) && len(body) < fullBody {
 			continue
 		}

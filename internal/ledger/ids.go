@@ -1,10 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,7 @@ type ids struct {
 
 // newestIDs are ids that are in no table.
 type newestIDs struct {
-	digestMap[known]
+	known      map[digest]known
 	generation uint64 // of the records that the store has of them
 	next       uint64 // events with lower numbers are in it or were before it; set when it is full
 }
@@ -79,15 +80,11 @@ func (x *ids) find(d digest, p *idtable.Page) (k known, ok bool, err error) {
 
 // inMemory and inTable look for an id, one that is forgotten included.
 func (x *ids) inMemory(d digest) (known, bool) {
-	if k := x.newest.get(d); k != nil {
-		return *k, true
+	k, ok := x.newest.known[d]
+	if !ok && x.older != nil {
+		k, ok = x.older.known[d]
 	}
-	if x.older != nil {
-		if k := x.older.get(d); k != nil {
-			return *k, true
-		}
-	}
-	return known{}, false
+	return k, ok
 }
 
 func (x *ids) inTable(d digest, p *idtable.Page) (known, bool, error) {
@@ -133,11 +130,11 @@ func numberOf(name string) (n uint64) {
 }
 
 // remember takes over the ids of a commit that is durable now. committing is held.
-func (x *ids) remember(changes *digestMap[idChange]) {
+func (x *ids) remember(changes map[digest]idChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for i := range changes.entries {
-		x.newest.put(changes.entries[i].digest, changes.entries[i].value.known)
+	for d, c := range changes {
+		x.newest.known[d] = c.known
 	}
 }
 
@@ -145,7 +142,7 @@ func (x *ids) remember(changes *digestMap[idChange]) {
 func (x *ids) count() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.newest.len()
+	return len(x.newest.known)
 }
 
 func (x *ids) bytes() (size int64) {
@@ -170,20 +167,18 @@ func (l *Ledger) full(s *state, least int) *newestIDs {
 	defer x.committing.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.older != nil || x.newest.len() < max(1, least) {
+	if x.older != nil || len(x.newest.known) < max(1, least) {
 		return x.older
 	}
 	x.older = x.newest
 	x.older.next = s.next
-	x.newest = l.newNewest(x.older.len())
+	x.newest = l.newNewest(len(x.older.known))
 	return x.older
 }
 
 // newNewest has room for so many.
 func (l *Ledger) newNewest(ids int) *newestIDs {
-	n := &newestIDs{generation: l.idNumbers.next()}
-	n.reserve(ids)
-	return n
+	return &newestIDs{known: make(map[digest]known, ids), generation: l.idNumbers.next()}
 }
 
 func (l *Ledger) idsPerTable() int { return cmp.Or(l.o.idsPerTable, idsPerTable) }
@@ -230,10 +225,10 @@ func (l *Ledger) writeTable(s *state, full *newestIDs) error {
 			return err
 		}
 	}
-	table, err := l.makeTable(full.generation, int64(full.len()), func(w *idtable.Writer) error {
-		for _, i := range sortedByDigest(full.entries) {
-			e := &full.entries[i]
-			if err := w.Add(&idtable.Record{ID: e.digest, Payload: e.value.Payload, Hour: uint32(e.value.Hour), Seq: e.value.Seq}); err != nil {
+	table, err := l.makeTable(full.generation, int64(len(full.known)), func(w *idtable.Writer) error {
+		for _, d := range slices.SortedFunc(maps.Keys(full.known), func(a, b digest) int { return bytes.Compare(a[:], b[:]) }) {
+			k := full.known[d]
+			if err := w.Add(&idtable.Record{ID: d, Payload: k.Payload, Hour: uint32(k.Hour), Seq: k.Seq}); err != nil {
 				return err
 			}
 		}
@@ -260,29 +255,6 @@ func (l *Ledger) writeTable(s *state, full *newestIDs) error {
 	x.tables = append(slices.Clip(x.tables), table)
 	x.older, x.inTables = nil, full.next
 	return l.loadFilters(x.tables)
-}
-
-// sortedByDigest is the places of entries in the order of their digests.
-func sortedByDigest[V any](entries []digestEntry[V]) []uint32 {
-	type place struct {
-		first uint64
-		at    uint32
-	}
-	places := make([]place, len(entries))
-	for i := range entries {
-		places[i] = place{binary.BigEndian.Uint64(entries[i].digest[:]), uint32(i)}
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		if c := cmp.Compare(a.first, b.first); c != 0 {
-			return c
-		}
-		return idtable.Compare((*[16]byte)(&entries[a.at].digest), (*[16]byte)(&entries[b.at].digest))
-	})
-	sorted := make([]uint32, len(places))
-	for i := range places {
-		sorted[i] = places[i].at
-	}
-	return sorted
 }
 
 // makeTable writes a file of ids, durable with its name, and opens it.

@@ -54,7 +54,7 @@ func (g *group) judgeItem(r *request, it *item) error {
 
 // find is where an event is, those of this group included. looked says that lookUp has asked for its id.
 func (g *group) find(d digest, looked bool) (known, bool, error) {
-	if c := g.ids.get(d); c != nil {
+	if c, ok := g.ids[d]; ok {
 		return c.known, c.known.Seq != forgotten, nil
 	}
 	k, found := g.known[d]
@@ -100,7 +100,7 @@ func (g *group) accept(r *request, it *item) error {
 			e.AddFlag(usage.FlagLate)
 		})
 	}
-	g.ids.put(it.digest, idChange{known: known{Hour: h, Payload: [8]byte(it.payload[:8])}, accepted: it})
+	g.ids[it.digest] = idChange{known: known{Hour: h, Payload: [8]byte(it.payload[:8])}, accepted: it}
 	hg.items = append(hg.items, it)
 	hg.bytes += int64(len(it.encoded))
 	if r == nil {

@@ -29,12 +29,11 @@ func (g *group) lookUp(requests []*request) error {
 // writePending puts into the batch what chunks don't say of ids: which corrections wait, which were forgotten, and the payloads of corrections and retractions as
 // they were sent.
 func (g *group) writePending() error {
-	for i := range g.ids.entries {
-		e := &g.ids.entries[i]
-		if e.value.accepted != nil && e.value.accepted.event.Kind == usage.KindUsage {
+	for d, c := range g.ids {
+		if c.accepted != nil && c.accepted.event.Kind == usage.KindUsage {
 			continue
 		}
-		if err := g.batch.Set(pendingKey(g.s.ids.newest.generation, e.digest), e.value.known.append(nil), nil); err != nil {
+		if err := g.batch.Set(pendingKey(g.s.ids.newest.generation, d), c.known.append(nil), nil); err != nil {
 			return err
 		}
 	}

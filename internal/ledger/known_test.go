@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -214,45 +212,6 @@ func TestTablesOfIDsStayFewAndAreSeldomWritten(t *testing.T) {
 		} else {
 			t.Logf("%d ids in %d tables, each written %.1f times", total, len(tables), times)
 		}
-	}
-}
-
-func TestADigestMapIsAMapInTheOrderOfWhatCame(t *testing.T) {
-	rng := rand.New(rand.NewPCG(2, 2))
-	var m digestMap[int]
-	for round := range 3 {
-		want := map[digest]int{}
-		var order []digest
-		for n := range 5_000 {
-			var d digest
-			binary.BigEndian.PutUint32(d[rng.IntN(4)*4:], rng.Uint32N(2_000))
-			if _, there := want[d]; !there {
-				order = append(order, d)
-			}
-			want[d] = n
-			m.put(d, n)
-			if n%1000 == 0 {
-				m.reserve(rng.IntN(10_000))
-			}
-		}
-		for d, n := range want {
-			if got := m.get(d); got == nil || *got != n {
-				t.Fatalf("round %d: %x", round, d)
-			}
-		}
-		if m.len() != len(order) || m.get(digest{1, 2, 3, 4, 5}) != nil {
-			t.Fatal(m.len(), len(order))
-		}
-		sorted := sortedByDigest(m.entries)
-		for i, d := range order {
-			if m.entries[i].digest != d {
-				t.Fatalf("round %d, entry %d", round, i)
-			}
-			if i > 0 && bytes.Compare(m.entries[sorted[i-1]].digest[:], m.entries[sorted[i]].digest[:]) >= 0 {
-				t.Fatalf("round %d, sorted entry %d", round, i)
-			}
-		}
-		m.reset()
 	}
 }
 

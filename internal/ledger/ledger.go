@@ -25,7 +25,7 @@ type Ledger struct {
 
 	queue chan *request // to the committer
 
-	changes digestMap[idChange] // of the group that is being committed; used by the committer alone
+	changes map[digest]idChange // of the group that is being committed; used by the committer alone
 	page    idtable.Page        // room, used by the committer alone
 	body    []byte              // the same, for what a chunk has
 	chunk   []byte              // the same, for the chunk
@@ -61,7 +61,7 @@ func Open(o Options) (*Ledger, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool), sabotage: o.sabotage}, queue: make(chan *request, queued), idsDue: make(chan struct{}, 1), closing: make(chan struct{})}
+	l := &Ledger{o: o, paths: paths{fs: o.FS, dir: filepath.Clean(o.Directory), writer: o.WriterID, durable: make(map[string]bool), sabotage: o.sabotage}, queue: make(chan *request, queued), idsDue: make(chan struct{}, 1), changes: make(map[digest]idChange), closing: make(chan struct{})}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.release())
 	}

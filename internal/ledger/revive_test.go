@@ -28,12 +28,12 @@ func TestAStoreThatFailsUnderACommitIsOpenAgainAfterIt(t *testing.T) {
 	}()
 	<-settling
 	h.state.store.fail(syscall.EIO)
-	opened := make(chan error)
+	opened := make(chan error, 1)
 	go func() {
 		_, err := h.revive()
 		opened <- err
 	}()
-	for h.readers.TryRLock() { // until the new opening waits for the commit, or has begun
+	for len(opened) == 0 && h.readers.TryRLock() { // until the new opening waits for the commit
 		h.readers.RUnlock()
 	}
 	close(settled)

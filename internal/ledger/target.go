@@ -70,7 +70,7 @@ func (g *group) target(key usage.Key) (t *target, found bool, err error) {
 
 // readTarget finds the event itself: in this group, in the store, or in a sealed part.
 func (g *group) readTarget(d digest, key usage.Key, k known) (*target, error) {
-	if c := g.ids.get(d); c != nil && c.accepted != nil {
+	if c := g.ids[d]; c.accepted != nil {
 		e := *c.accepted.event
 		e.IngestedAt = c.accepted.ingestedAt
 		e.Lines = append([]usage.Line(nil), e.Lines...)

@@ -40,7 +40,7 @@ func (g *group) wait(r *request, it *item) {
 	d := digestOf(targetOf(it))
 	g.begun++
 	w := &waitingCorrection{item: *it, key: waitingKey(d, it.digest), order: g.s.lastWait + g.begun}
-	g.ids.put(it.digest, idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}})
+	g.ids[it.digest] = idChange{known: known{Hour: it.event.Timestamp.Hour(), Payload: [8]byte(it.payload[:8])}}
 	g.waiting[d] = append(g.waiting[d], w)
 	g.waits++
 	value := it.event.AppendBinaryOf(binary.BigEndian.AppendUint64([]byte{waitingVersion}, w.order), it.ingestedAt)
@@ -131,7 +131,7 @@ func (g *group) settle(w *waitingCorrection) error {
 }
 
 func (g *group) forget(w *waitingCorrection) {
-	g.ids.put(w.item.digest, idChange{known: known{Seq: forgotten}})
+	g.ids[w.item.digest] = idChange{known: known{Seq: forgotten}}
 }
 
 // expire refuses the corrections that have waited long enough.
