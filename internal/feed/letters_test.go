@@ -96,16 +96,23 @@ func TestARefusedRecordHasItsCustomersNewNameWhenItIsSentAgain(t *testing.T) {
 	}
 }
 
-func TestManyLettersAreSettledEachOnce(t *testing.T) {
+// refusedDesk is one whose receiver has refused records of so many customers.
+func refusedDesk(t *testing.T, customers int) (*desk, *scripted) {
+	t.Helper()
 	r := &scripted{limits: Limits{Batch: 100}, send: func(records []*Record) []Outcome { return Fates(len(records), refused) }}
 	d := newDesk(t, r, nil)
-	const n = 2*lettersAtOnce + 7
-	for i := range n {
+	for i := range customers {
 		d.use(fmt.Sprint("customer", i), 1)
 	}
 	d.plan()
 	d.send()
-	d.want("all are refused", 0, 0, n, 0)
+	d.want("all are refused", 0, 0, int64(customers), 0)
+	return d, r
+}
+
+func TestManyLettersAreSettledEachOnce(t *testing.T) {
+	const n = 2*lettersAtOnce + 7
+	d, r := refusedDesk(t, n)
 	settled, err := d.feed.Retry(Selection{Reason: "archived_meter"}, false)
 	if err != nil || settled != n {
 		t.Fatal(settled, err)
@@ -224,14 +231,8 @@ func TestARefusalAfterACallWithoutAnswerSaysThatTheRecordMayBeThere(t *testing.T
 
 // Who reads letters or a preview through a pager may leave it open: the books are not held meanwhile.
 func TestWhoReadsTakesTheirTimeAndHoldsNoBooks(t *testing.T) {
-	r := &scripted{limits: Limits{Batch: 100}, send: func(records []*Record) []Outcome { return Fates(len(records), refused) }}
-	d := newDesk(t, r, nil)
 	const n = 2*lettersAtOnce + 7
-	for i := range n {
-		d.use(fmt.Sprint("customer", i), 1)
-	}
-	d.plan()
-	d.send()
+	d, _ := refusedDesk(t, n)
 	letters := map[string]bool{}
 	if err := d.feed.Letters(Selection{}, func(l *Letter) error {
 		if d.books.held > 0 {

@@ -127,7 +127,7 @@ func (b *bench) measureGrown(grown *grownLedger, events int) (err error) {
 	if err := p.stop(); err != nil {
 		return err
 	}
-	state, err := sizeOf(filepath.Join(usage, "state"))
+	state, err := sizeOf(filepath.Join(usage, "state"), "")
 	if err != nil {
 		return err
 	}
@@ -242,19 +242,3 @@ type laterBody struct {
 }
 
 func (l laterBody) next(n uint64) []byte { return l.body.next(l.first + n) }
-
-// sizeOf is what the files below a folder have in bytes.
-func sizeOf(dir string) (bytes int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		bytes += info.Size()
-		return nil
-	})
-	return bytes, err
-}

@@ -148,11 +148,16 @@ func (p *process) stop() error {
 
 // parts is the size of the ledger's files for readers, in bytes.
 func (p *process) parts() (bytes int64, err error) {
-	err = filepath.WalkDir(filepath.Join(p.dir, "usage"), func(path string, d fs.DirEntry, err error) error {
+	return sizeOf(filepath.Join(p.dir, "usage"), ".parquet")
+}
+
+// sizeOf is what the files below a folder have in bytes, those with an extension or, when it is empty, all.
+func sizeOf(dir, extension string) (bytes int64, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil || d.IsDir() || filepath.Ext(path) != ".parquet" {
+		if err != nil || d.IsDir() || extension != "" && filepath.Ext(path) != extension {
 			return err
 		}
 		info, err := d.Info()

@@ -203,11 +203,17 @@ func TestStripesReportsAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			events := listen(t, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(full) }))
 			signed := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: body, Secret: secret, Timestamp: now})
-			rejected, unnamed := map[string]map[string]string{}, 0
+			rejected, reports, unnamed := map[string]map[string]string{}, map[string]bool{}, 0
 			h := &biller.StripeReports{
 				Stripe: stripeReceiver(events.url, "key", false), Secret: secret,
-				Rejected: func(_, reason string, ids map[string]string) error { rejected[reason] = ids; return nil },
-				Unnamed:  func(n int) { unnamed += n },
+				Rejected: func(report, reason string, ids map[string]string) error {
+					if reports[report] {
+						t.Errorf("two parts of the report are named %s", report)
+					}
+					rejected[reason], reports[report] = ids, true
+					return nil
+				},
+				Unnamed: func(n int) { unnamed += n },
 			}
 			r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(signed.Payload))
 			r.Header.Set("Stripe-Signature", signed.Header)

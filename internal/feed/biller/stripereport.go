@@ -25,7 +25,8 @@ const (
 type StripeReports struct {
 	Stripe *Stripe // to fetch reports that come without their data
 	Secret string  // of the endpoint's signatures
-	// Rejected is told the report's id, and the ids of records and what is wrong with each. After an error Stripe is asked to send the report again.
+	// Rejected is told a name of the report's part, the same whenever it comes, and the ids of records and what is wrong with each. After an error Stripe is asked to send the
+	// report again.
 	Rejected func(report, reason string, ids map[string]string) error
 	// Unnamed is told how many events a report is about beyond those that it names.
 	Unnamed func(n int)
@@ -94,7 +95,7 @@ func (h *StripeReports) take(ctx context.Context, body []byte) error {
 		return err
 	}
 	named := 0
-	for _, t := range data.Reason.Types {
+	for i, t := range data.Reason.Types {
 		ids := map[string]string{}
 		for _, s := range t.Samples {
 			if s.Request.Identifier != "" {
@@ -103,7 +104,7 @@ func (h *StripeReports) take(ctx context.Context, body []byte) error {
 		}
 		named += len(ids)
 		if len(ids) > 0 {
-			if err := h.Rejected(event.ID, t.Code, ids); err != nil {
+			if err := h.Rejected(event.ID+"/"+strconv.Itoa(i), t.Code, ids); err != nil {
 				return err
 			}
 		}
