@@ -106,7 +106,7 @@ type books interface {
 
 // open is the ledger itself when nobody has it, else the collector that does.
 func (r *reprice) open() (books, error) {
-	l, err := store.Open(store.Options{Directory: r.directory, WriterID: r.writer, RollupDimensions: r.dimensions, Manual: true})
+	l, err := store.Open(store.Options{Directory: r.directory, WriterID: r.writer, RollupDimensions: r.dimensions, Manual: true, Borrowed: true})
 	if held := (*dirlock.HeldError)(nil); !errors.As(err, &held) {
 		return l, err
 	}

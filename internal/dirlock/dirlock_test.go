@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 const holdEnvironment = "DIRLOCK_TEST_HOLD"
@@ -91,6 +93,45 @@ func TestOneProcessDoesNotTakeADirectoryTwice(t *testing.T) {
 	if err := again.Release(); err != nil {
 		t.Fatalf("a second release: %v", err)
 	}
+}
+
+// Two commands and a collector that start at once get the directory one after another: none fails because another looks.
+func TestACommandIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		command, err := Borrow(dir, "the ledger's state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(3*time.Second, func() { _ = command.Release() })
+		start := time.Now()
+		owner, err := Acquire(dir, "the ledger's state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(start); waited < 3*time.Second || waited > 3*time.Second+pause {
+			t.Errorf("it waited %v", waited)
+		}
+		if _, err := Borrow(dir, "the ledger's state"); err == nil || time.Since(start) > 4*time.Second {
+			t.Errorf("a command waits for an owner that stays: %v", err)
+		}
+		_ = owner.Release()
+	})
+}
+
+func TestACommandThatStaysIsNotWaitedForForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		command, err := Borrow(dir, "the ledger's state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Acquire(dir, "the ledger's state")
+		if held := (*HeldError)(nil); !errors.As(err, &held) || !held.Holder.Borrows || !strings.HasSuffix(err.Error(), "start again when it has ended") {
+			t.Errorf("got %v", err)
+		}
+		_ = command.Release()
+	})
 }
 
 func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
 	"github.com/usagebox/otelcol-usagebox/internal/feed/control"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -97,8 +98,7 @@ func (c *common) dial() error {
 		c.running = true
 		return nil
 	case len(running) == 0 && len(states) == 1:
-		c.client, err = openOffline(c.directory, writerOf(states[0]))
-		return err
+		return c.openBooks(states[0])
 	}
 	if len(running) == 0 {
 		for _, state := range states {
@@ -106,6 +106,30 @@ func (c *common) dial() error {
 		}
 	}
 	return fmt.Errorf("%s has the feeds of several writers: name one with --writer: %s", c.directory, strings.Join(running, ", "))
+}
+
+const (
+	startingUp = 2 * time.Second // in which the feed of a collector that has its ledger surely answers
+	pause      = 20 * time.Millisecond
+)
+
+// openBooks opens the books of a writer on which no collector runs. One that has just started may answer instead.
+func (c *common) openBooks(state string) (err error) {
+	c.client, err = openOffline(c.directory, writerOf(state))
+	held := (*dirlock.HeldError)(nil)
+	if !errors.As(err, &held) || held.Holder.Borrows {
+		return err
+	}
+	for waited := time.Duration(0); waited < startingUp; waited += pause {
+		time.Sleep(pause)
+		client, err := control.Dial(state)
+		if errors.Is(err, control.ErrNobody) {
+			continue
+		}
+		c.client, c.running = client, true
+		return err
+	}
+	return fmt.Errorf("the collector that runs on %s has no billing feed: give its usage exporter one, with `feed`", c.directory)
 }
 
 // printf prints. The command fails when it can't.

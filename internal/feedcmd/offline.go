@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
 	"github.com/usagebox/otelcol-usagebox/internal/feed"
 	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
@@ -29,12 +28,9 @@ type offline struct {
 	ledger *ledger.Ledger
 }
 
-// openOffline opens the books of a writer of a ledger that no collector runs on.
+// openOffline opens the books of a writer of a ledger that no collector runs on. The error is a *dirlock.HeldError when one does.
 func openOffline(directory, writer string) (*offline, error) {
-	l, err := ledger.Open(ledger.Options{Directory: directory, WriterID: writer, Manual: true})
-	if held := (*dirlock.HeldError)(nil); errors.As(err, &held) {
-		return nil, fmt.Errorf("the collector that runs on %s has no billing feed: give its usage exporter one, with `feed`", directory)
-	}
+	l, err := ledger.Open(ledger.Options{Directory: directory, WriterID: writer, Manual: true, Borrowed: true})
 	if err != nil {
 		return nil, err
 	}

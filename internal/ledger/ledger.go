@@ -80,7 +80,11 @@ const queued = 1024
 
 func (l *Ledger) open() (err error) {
 	if l.o.FS == OS {
-		if l.lock, err = dirlock.Acquire(l.paths.state(), "the ledger's state"); err != nil {
+		take := dirlock.Acquire
+		if l.o.Borrowed {
+			take = dirlock.Borrow
+		}
+		if l.lock, err = take(l.paths.state(), "the ledger's state"); err != nil {
 			return err
 		}
 	}

@@ -58,6 +58,9 @@ type Options struct {
 	// Manual leaves parts and seals to calls of Flush and Seal; nothing runs by itself.
 	Manual bool
 
+	// Borrowed says that a command has the directory for a moment: whoever starts on it meanwhile waits.
+	Borrowed bool
+
 	sabotage    sabotage // of tests
 	memTable    uint64   // bytes of the store's memtable; 0 is memTableBytes
 	idsPerTable int      // 0 is idsPerTable

@@ -298,6 +298,7 @@ func TestWhatKafkaBillsIsWhatTheLedgerHas(t *testing.T) {
 		return broker.decide(q)
 	})
 	p := newKillable(t, c.ListenAddrs()[0])
+	eventually(t, "the feed answers", p.quiet)
 	stop, posted := make(chan struct{}), make(chan bool, 1)
 	base := time.Now().UTC().Truncate(time.Hour)
 	go func() {
@@ -322,6 +323,20 @@ func TestWhatKafkaBillsIsWhatTheLedgerHas(t *testing.T) {
 		}
 		posted <- false
 	}()
+	watched := make(chan struct{})
+	go func() { // somebody looks all the time, also while it is started
+		defer close(watched)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if out, err := p.run("feed", "status"); err != nil && !strings.Contains(out, "cut off") && !strings.Contains(out, "ask the collector") {
+				t.Errorf("feed status: %v: %s", err, out)
+			}
+		}
+	}()
 	random := rand.New(rand.NewPCG(8, 8))
 	for kill := range 8 {
 		broker.away.Store(kill%4 == 2)
@@ -330,6 +345,7 @@ func TestWhatKafkaBillsIsWhatTheLedgerHas(t *testing.T) {
 		p.start()
 	}
 	close(stop)
+	<-watched
 	if !<-posted {
 		t.Fatal("usage was never acknowledged")
 	}
