@@ -2,10 +2,14 @@
 package main
 
 import (
+	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/component"
@@ -52,6 +56,7 @@ func bannerFor(args []string) io.Writer {
 func newCommand(banner io.Writer) *cobra.Command {
 	cmd := otelcol.NewCommand(settings(banner))
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.RunE = stoppable(cmd.RunE)
 	cmd.Short = "Meters what AI agents use: spans and posted events in, an exact ledger out"
 	cmd.AddCommand(&cobra.Command{
 		Use:   "default-config",
@@ -67,6 +72,20 @@ func newCommand(banner io.Writer) *cobra.Command {
 		sub.SilenceErrors, sub.SilenceUsage = true, true
 	}
 	return cmd
+}
+
+// stoppable ends run as operators ask for it, also while it still starts: then what has started is shut down as well. The Collector itself would only listen to
+// them after that.
+func stoppable(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		cmd.SetContext(ctx)
+		if err := run(cmd, args); ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil // it was stopped while it started
+	}
 }
 
 // withDefaultConfig adds the embedded configuration where a command needs one and none is given.
@@ -96,7 +115,8 @@ func settings(banner io.Writer) otelcol.CollectorSettings {
 			Description: "OpenTelemetry Collector that meters the usage of AI agents",
 			Version:     version,
 		},
-		Factories: components,
+		Factories:               components,
+		DisableGracefulShutdown: true, // by the Collector: stoppable does it
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{
 			ResolverSettings: confmap.ResolverSettings{
 				ProviderFactories: []confmap.ProviderFactory{

@@ -14,7 +14,7 @@ const (
 	kept  = 16 // chunks that an empty slab keeps at most
 )
 
-// New is the number, never 0, of a value that is free until then. It is as its last user left it.
+// New is the number, never 0, of a value that is free until then. It is as its last user left it, at first zero.
 func (s *Slab[T]) New() uint32 {
 	if len(s.free) == 0 {
 		s.chunks = append(s.chunks, make([]T, chunk))
@@ -31,6 +31,9 @@ func (s *Slab[T]) New() uint32 {
 
 // At is the value of a number, which stays where it is until it is freed.
 func (s *Slab[T]) At(n uint32) *T { return &s.chunks[(n-1)/chunk][(n-1)%chunk] }
+
+// Max is the highest number that New has made or could give without more memory.
+func (s *Slab[T]) Max() uint32 { return uint32(len(s.chunks) * chunk) }
 
 // Free takes a number back. emptied says that it was the last one of many, whose memory was given back.
 func (s *Slab[T]) Free(n uint32) (emptied bool) {

@@ -126,7 +126,7 @@ func BenchmarkAgentRuns(b *testing.B) {
 	spans := b.N * batch * td.SpanCount()
 	before.report(b, spans, "before")
 	after.report(b, spans, "after")
-	if n, _ := r.p.traces.size(); n > 0 || r.p.outbox.Load() > 0 {
+	if n := r.p.traces.size(); n > 0 || r.p.outbox.Load() > 0 {
 		b.Fatalf("%d traces are open", n)
 	}
 	if err := r.p.close(); err != nil {
@@ -277,7 +277,7 @@ func BenchmarkAMillionOpenTraces(b *testing.B) {
 		r.start()
 		b.ReportMetric(time.Since(began).Seconds(), "s-to-start")
 		b.ReportMetric(heap(), "MiB-heap-then")
-		if n, _ := r.p.traces.size(); n != traces {
+		if n := r.p.traces.size(); n != traces {
 			b.Fatalf("%d open traces", n)
 		}
 		if err := r.p.close(); err != nil {

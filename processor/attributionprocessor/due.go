@@ -4,6 +4,7 @@ import (
 	"container/heap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/slab"
+	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
 // dueQueue holds open traces, of which there may be millions, the one that is due first at the front. It is a heap.Interface.
@@ -23,7 +24,25 @@ func (q *dueQueue) push(t openTrace) (slot uint32) {
 }
 
 // release frees the slot of a trace that was taken. emptied says that it was the last of many.
-func (q *dueQueue) release(t *openTrace) (emptied bool) { return q.traces.Free(t.slot) }
+func (q *dueQueue) release(t *openTrace) (emptied bool) {
+	slot := t.slot
+	*t = openTrace{}
+	return q.traces.Free(slot)
+}
+
+// oldest is the earliest first arrival of the traces in the slots from one on, at most n of them, and the slot after them; 0: there is none.
+func (q *dueQueue) oldest(from, n uint32) (first usage.Micros, next uint32) {
+	end := q.traces.Max() + 1
+	if next = min(from+n, end); next == end {
+		next = 0
+	}
+	for slot := from; slot < min(from+n, end); slot++ {
+		if t := q.trace(slot); t.first != 0 && (first == 0 || t.first < first) {
+			first = t.first
+		}
+	}
+	return first, next
+}
 
 // first is the trace that is due first; nil: there is none.
 func (q *dueQueue) first() *openTrace {

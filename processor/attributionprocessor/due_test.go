@@ -8,7 +8,8 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// Whatever is pushed, put off, taken and closed: the first one is one of those that are due first, and each is told of as it was left.
+// Whatever is pushed, put off, taken and closed: the first one is one of those that are due first, each is told of as it was left, and the oldest is found piece
+// by piece.
 func TestTheFirstInTheQueueIsDueFirst(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 5))
 	var q dueQueue
@@ -22,7 +23,7 @@ func TestTheFirstInTheQueueIsDueFirst(t *testing.T) {
 		slices.Sort(slots)
 		return slots[random.IntN(len(slots))]
 	}
-	for step := range 20_000 {
+	for step := range 10_000 {
 		switch op := random.IntN(10); {
 		case op < 5 && len(want) < 300 || len(want) == 0:
 			due := usage.Micros(random.IntN(50))
@@ -50,6 +51,26 @@ func TestTheFirstInTheQueueIsDueFirst(t *testing.T) {
 			last := len(taken) - 1
 			q.release(q.trace(taken[last]))
 			taken = taken[:last]
+		}
+		oldest, found := usage.Micros(0), usage.Micros(0)
+		for slot := range want {
+			if first := q.trace(slot).first; oldest == 0 || first < oldest {
+				oldest = first
+			}
+		}
+		for _, slot := range taken {
+			if first := q.trace(slot).first; oldest == 0 || first < oldest {
+				oldest = first
+			}
+		}
+		for slot := uint32(1); slot != 0; {
+			var first usage.Micros
+			if first, slot = q.oldest(slot, 1000); first != 0 && (found == 0 || first < found) {
+				found = first
+			}
+		}
+		if found != oldest {
+			t.Fatalf("step %d: the oldest is of %d, found %d", step, oldest, found)
 		}
 		first := q.first()
 		if first == nil {

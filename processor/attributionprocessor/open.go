@@ -242,17 +242,25 @@ func (o *openTraces) settled(looks []look, pending []bool, now usage.Micros) {
 	}
 }
 
-func (o *openTraces) size() (n int, oldest usage.Micros) {
+func (o *openTraces) size() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n = len(o.byID); n > 100_000 {
-		return n, 0 // not worth a look at each under the lock
-	}
-	for _, slot := range o.byID {
-		t := o.queue.trace(slot)
-		if oldest == 0 || t.first < oldest {
-			oldest = t.first
+	return len(o.byID)
+}
+
+// looked is how many traces are looked at under the lock at once for a metric.
+const looked = 10_000
+
+// oldest is when the first fact of a trace came that is open longest; 0: none is.
+func (o *openTraces) oldest() (oldest usage.Micros) {
+	for slot := uint32(1); slot != 0; {
+		o.mu.Lock()
+		var first usage.Micros
+		first, slot = o.queue.oldest(slot, looked)
+		o.mu.Unlock()
+		if first != 0 && (oldest == 0 || first < oldest) {
+			oldest = first
 		}
 	}
-	return n, oldest
+	return oldest
 }

@@ -516,7 +516,7 @@ func TestMemoryIsBoundedBySettlingEarly(t *testing.T) {
 		r.send(td)
 	}
 	r.pass(0)
-	if n, _ := r.p.traces.size(); n > r.p.traces.max {
+	if n := r.p.traces.size(); n > r.p.traces.max {
 		t.Fatalf("%d open traces, %d fit", n, r.p.traces.max)
 	}
 	r.pass(time.Hour)

@@ -18,8 +18,8 @@ func (p *attributionProcessor) registerGauges() error {
 		value    func() int64
 	}{
 		{t.RegisterUsageboxAttributionFactsSizeCallback, store.DiskBytes},
-		{t.RegisterUsageboxAttributionOpenTracesCallback, func() int64 { n, _ := traces.size(); return int64(n) }},
-		{t.RegisterUsageboxAttributionOldestOpenCallback, func() int64 { _, oldest := traces.size(); return p.age(oldest) }},
+		{t.RegisterUsageboxAttributionOpenTracesCallback, func() int64 { return int64(traces.size()) }},
+		{t.RegisterUsageboxAttributionOldestOpenCallback, func() int64 { return p.age(traces.oldest()) }},
 		{t.RegisterUsageboxAttributionOverdueCallback, func() int64 {
 			overdue, _ := traces.pressed(usage.MicrosOf(p.now()))
 			return int64(overdue.Seconds())

@@ -1,12 +1,15 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -111,6 +114,43 @@ service:
 }
 
 // A newcomer's first minute: the program without arguments, in an empty folder.
+// An operator who stops it while it starts gets the end that it always has: what has started is shut down, and the next start finds all in order.
+func TestItIsStoppedInOrderWhileItStarts(t *testing.T) {
+	c := newCollector(t, "1h")
+	c.stop()
+	for pause := time.Duration(0); pause < 60*time.Millisecond; pause += 5 * time.Millisecond {
+		lines, w := io.Pipe()
+		cmd := exec.Command(program(t), "--config", c.config)
+		cmd.Stderr = w
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan string, 1)
+		starting := make(chan struct{})
+		go func() {
+			var all strings.Builder
+			for s, begun := bufio.NewScanner(lines), false; s.Scan(); {
+				all.WriteString(s.Text() + "\n")
+				if !begun && strings.Contains(s.Text(), "Starting ") {
+					begun = true
+					close(starting)
+				}
+			}
+			said <- all.String()
+		}()
+		<-starting
+		time.Sleep(pause) // how far it has come is the test's matter
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		err := cmd.Wait()
+		_ = w.Close()
+		if out := <-said; err != nil || strings.Contains(out, "\terror\t") {
+			t.Errorf("stopped %v after it began to start: %v\n%s", pause, err, out)
+		}
+	}
+	c.start()
+	c.stop()
+}
+
 func TestTheFirstLinesSayWhereToSendAndHowToAsk(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
