@@ -137,7 +137,7 @@ func (l *Ledger) openState() (*state, error) {
 	}
 	if err := l.checkChainFile(s); err != nil {
 		// Nothing is read from it, and what it proves is in the store as well.
-		l.o.Logger.Error("the chain's file is not the one that was written", zap.Error(err))
+		l.o.Logger.Error("the chain's file can't be vouched for", zap.Error(err))
 	}
 	if err := l.loadIDs(s); err != nil {
 		return nil, errors.Join(err, s.close())
