@@ -79,7 +79,7 @@ func TestAStartReadsFiltersOfWhatIsRemembered(t *testing.T) {
 			}
 			wrong := 0
 			for i := range events {
-				if g.filter.MayHave(hashOf(usage.Key{Customer: "acme", ID: fmt.Sprint("new-", i)})) {
+				if g.filter.mayHave(hashOf(usage.Key{Customer: "acme", ID: fmt.Sprint("new-", i)})) {
 					wrong++
 				}
 			}

@@ -2,10 +2,10 @@ package dedupeprocessor
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -19,7 +19,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
-	"github.com/usagebox/otelcol-usagebox/internal/idfilter"
 	"github.com/usagebox/otelcol-usagebox/internal/manifest"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -71,7 +70,7 @@ type generation struct {
 	first, last int64 // times of entries, in nanoseconds since 1970
 	entries     uint64
 
-	filter *idfilter.Filter // of all of its entries; nil when it was begun before this start and is not read yet
+	filter *filter // of all of its entries; nil when it was begun before this start and is not read yet
 }
 
 // manyGenerations is how many are begun at most because of starts: each takes memory, and a look for every event until its filter is read.
@@ -129,27 +128,27 @@ func (x *index) readFilters(generations []generation, log *zap.Logger) {
 const readBetweenLooks = 1 << 12
 
 // readFilter makes the filter of a generation that nothing is added to; nil when the index is being closed.
-func (x *index) readFilter(number uint32) (filter *idfilter.Filter, err error) {
+func (x *index) readFilter(number uint32) (f *filter, err error) {
 	from, to := entryKey(number, hash{}), entryKey(number+1, hash{})
 	it, err := x.db.NewIter(&pebble.IterOptions{LowerBound: from[:], UpperBound: to[:]})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	filter = idfilter.New(math.MaxInt)
+	f = newFilter()
 	n := 0
 	for it.First(); it.Valid(); it.Next() {
 		if n++; n%readBetweenLooks == 0 && x.closing.Load() {
 			return nil, nil
 		}
 		if key := it.Key(); len(key) == len(from) {
-			filter.Add(hash(key[4:]))
+			f.add(hash(key[4:]))
 		}
 	}
 	if err := it.Error(); err != nil {
 		return nil, err
 	}
-	return filter, nil
+	return f, nil
 }
 
 func openStore(dir string, options *pebble.Options) (*pebble.DB, error) {
@@ -216,6 +215,14 @@ func hashOf(k usage.Key) hash {
 	return xxh3.Hash128(b).Bytes()
 }
 
+// compare is the order of hashes as bytes: eight of them nearly always tell.
+func compare(a, b *hash) int {
+	if c := cmp.Compare(binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(b[:])); c != 0 {
+		return c
+	}
+	return bytes.Compare(a[8:], b[8:])
+}
+
 func entryKey(generation uint32, h hash) (key [20]byte) {
 	binary.BigEndian.PutUint32(key[:], generation)
 	copy(key[4:], h[:])
@@ -234,7 +241,7 @@ func (x *index) live(now time.Time) []generation {
 			continue
 		}
 		if g.filter != nil {
-			g.filter = g.filter.Copy()
+			g.filter = g.filter.reader()
 		}
 		live = append(live, g)
 	}
@@ -248,7 +255,7 @@ func (x *index) remembers(g generation, now time.Time) bool {
 // seen is the payload that was let through last, within the window.
 func (x *index) seen(live []generation, h hash) (p usage.Payload, found bool, err error) {
 	for _, g := range live {
-		if g.filter != nil && !g.filter.MayHave(h) {
+		if g.filter != nil && !g.filter.mayHave(h) {
 			continue
 		}
 		if p, found := x.isFresh(g.number, h); found {
@@ -297,7 +304,7 @@ func (x *index) record(entries []entry, now time.Time) (evicted uint64, err erro
 	defer x.mu.Unlock()
 	at := now.UnixNano()
 	if n := len(x.generations); n == 0 || x.isFull(&x.generations[n-1], at) {
-		next := generation{number: 1, first: at, last: at, filter: idfilter.New(math.MaxInt)}
+		next := generation{number: 1, first: at, last: at, filter: newFilter()}
 		if n > 0 {
 			next.number = x.generations[n-1].number + 1
 			err = x.write(at)
@@ -309,7 +316,7 @@ func (x *index) record(entries []entry, now time.Time) (evicted uint64, err erro
 	g.entries += uint64(len(entries))
 	for i := range entries {
 		if g.filter != nil {
-			g.filter.Add(entries[i].hash) // what is not written after all is looked for in vain
+			g.filter.add(entries[i].hash) // what is not written after all is looked for in vain
 		}
 		x.fresh[entries[i].hash] = entries[i].payload
 	}
@@ -359,14 +366,14 @@ func (x *index) write(at int64) (err error) {
 	b := x.db.NewBatchWithSize(batchHeader + len(x.fresh)*batchBytes)
 	defer b.Close()
 	g := &x.generations[len(x.generations)-1]
-	hashes := make([]hash, 0, len(x.fresh))
-	for h := range x.fresh {
-		hashes = append(hashes, h)
+	entries := make([]entry, 0, len(x.fresh))
+	for h, payload := range x.fresh {
+		entries = append(entries, entry{h, payload})
 	}
-	slices.SortFunc(hashes, func(a, b hash) int { return bytes.Compare(a[:], b[:]) })
-	for _, h := range hashes {
-		key, payload := entryKey(g.number, h), x.fresh[h]
-		if err := b.Set(key[:], payload[:], nil); err != nil {
+	slices.SortFunc(entries, func(a, b entry) int { return compare(&a.hash, &b.hash) })
+	for i := range entries {
+		key := entryKey(g.number, entries[i].hash)
+		if err := b.Set(key[:], entries[i].payload[:], nil); err != nil {
 			return err
 		}
 	}
