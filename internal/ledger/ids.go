@@ -90,11 +90,7 @@ func (x *ids) inMemory(d digest) (known, bool) {
 func (x *ids) inTable(d digest, p *idtable.Page) (known, bool, error) {
 	for i := len(x.tables) - 1; i >= 0; i-- {
 		t := x.tables[i]
-		may, err := t.MayHave((*[16]byte)(&d), p)
-		if err != nil {
-			return known{}, false, t.readError(err)
-		}
-		if !may {
+		if !t.MayHave((*[16]byte)(&d)) {
 			continue
 		}
 		r, found, err := t.Get((*[16]byte)(&d), p)
@@ -251,10 +247,10 @@ func (l *Ledger) writeTable(s *state, full *newestIDs) error {
 	}
 	x := &s.ids
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.tables = append(slices.Clip(x.tables), table)
 	x.older, x.inTables = nil, full.next
-	return l.loadFilters(x.tables)
+	x.mu.Unlock()
+	return l.shareFilters(x)
 }
 
 // makeTable writes a file of ids, durable with its name, and opens it.
@@ -286,27 +282,20 @@ func (l *Ledger) makeTable(position uint64, room int64, fill func(*idtable.Write
 	if t.Table, err = idtable.Open(l.o.FS, path); err != nil {
 		return nil, err
 	}
-	if t.FilterSize() <= l.o.CacheBytes { // before it is used, so that nobody waits for it
-		if err := t.LoadFilter(); err != nil {
-			return nil, errors.Join(err, t.Close())
-		}
-	}
 	return t, nil
 }
 
-// loadFilters has the filters of the newest tables in memory, as many as CacheBytes take. The others are read page by page. mu is held.
-func (l *Ledger) loadFilters(tables []*idTable) error {
-	left := l.o.CacheBytes
-	for _, t := range slices.Backward(tables) {
-		left -= t.FilterSize()
-		switch {
-		case left < 0:
-			t.UnloadFilter()
-		case !t.Loaded():
-			if err := t.LoadFilter(); err != nil {
-				return t.readError(err)
-			}
-		}
+// shareFilters has of the tables' filters in memory what CacheBytes take. Looks go on meanwhile. writingIDs is held.
+func (l *Ledger) shareFilters(x *ids) error {
+	x.mu.RLock()
+	tables := x.tables
+	x.mu.RUnlock()
+	all := make([]*idtable.Table, len(tables))
+	for i, t := range tables {
+		all[i] = t.Table
+	}
+	if failed, err := idtable.Share(all, l.o.CacheBytes); err != nil {
+		return tables[failed].readError(err)
 	}
 	return nil
 }

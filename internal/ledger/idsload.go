@@ -54,7 +54,7 @@ func (l *Ledger) loadIDs(s *state) error {
 			return fmt.Errorf("remove %s, which a crash has left: %w", name, err)
 		}
 	}
-	if err := l.loadFilters(x.tables); err != nil {
+	if err := l.shareFilters(x); err != nil {
 		return err
 	}
 	return l.loadNewest(s)
@@ -156,11 +156,15 @@ func (x *ids) close() (err error) {
 	return err
 }
 
-// migrateIDs makes a table of the ids that a store of the version before has itself.
+// migrateIDs brings a store of an earlier version to this one. Of version 2, which has ids itself, it makes a table of them. Version 3 has tables of the version before (see
+// idtable), which are read as they are; with the number, programs that can't read newer ones refuse the store.
 func (s *state) migrateIDs(l *Ledger) error {
 	version, err := s.store.getNumber(metaVersion)
 	if err != nil || version == stateVersion {
 		return err
+	}
+	if version == 3 {
+		return s.update(func(b *pebble.Batch) error { return setNumber(b, metaVersion, stateVersion) })
 	}
 	var first []byte
 	if err := s.scanKind(keyOldID, func(key, _ []byte) error {

@@ -80,11 +80,11 @@ func (l *Ledger) mergeTables(s *state, first int, covered []*idTable) error {
 	}
 	s.ids.mu.Lock()
 	s.ids.tables = slices.Concat(s.ids.tables[:first], []*idTable{merged}, s.ids.tables[first+len(covered):])
-	err = l.loadFilters(s.ids.tables)
 	for _, t := range covered {
 		err = errors.Join(err, t.Close())
 	}
 	s.ids.mu.Unlock()
+	err = errors.Join(err, l.shareFilters(&s.ids))
 	for _, path := range paths {
 		if removed := l.o.FS.Remove(path); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
 			l.o.Logger.Warn("a table of ids that was merged could not be removed, which the next start will do", zap.String("file", path), zap.Error(removed))

@@ -39,8 +39,11 @@ const (
 	metaIDs     = "ids"     // events with lower numbers have their ids in tables
 )
 
-// stateVersion is the version of the layout of the store. A directory of the one before is brought to it, of any other it is refused.
-const stateVersion = 3
+// stateVersion is the version of the layout of the store. A directory of the two before is brought to it, of any other it is refused.
+const (
+	stateVersion  = 4
+	oldestVersion = 2
+)
 
 func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
 

@@ -338,7 +338,7 @@ func TestADirectoryWithoutItsStateIsNotTakenOver(t *testing.T) {
 }
 
 func TestADirectoryOfAnotherVersionIsRefused(t *testing.T) {
-	for version, help := range map[uint64]string{stateVersion + 1: "run the newer program", stateVersion - 2: "run the program that wrote it"} {
+	for version, help := range map[uint64]string{stateVersion + 1: "run the newer program", oldestVersion - 1: "run the program that wrote it"} {
 		h := newHarness(t)
 		b := h.state.store.db.NewBatch()
 		must(setNumber(b, metaVersion, version))

@@ -219,7 +219,7 @@ func (s *state) checkVersion() error {
 	if version > stateVersion {
 		return fmt.Errorf("the ledger's state has version %d, this program reads %d: run the newer program that wrote it", version, stateVersion)
 	}
-	if version == stateVersion || version == stateVersion-1 { // see migrateIDs
+	if version >= oldestVersion { // see migrateIDs
 		return nil
 	}
 	if version > 0 {

@@ -4,15 +4,20 @@
 // A file is pages of 4,096 bytes. The last four of each are the CRC-32C, little endian, of the page's number in the file (8 bytes, little endian) and of its first 4,092 bytes.
 // All numbers are little endian.
 //
-//	filter pages   63 blocks of 64 bytes each
+//	filter pages   three layers of equally many pages, one after the other; 63 blocks of 64 bytes each
 //	data pages     120 records of 34 bytes each, ascending by id; the last page has what is left
-//	the last page  "UBXids\x00\x01", number of filter pages, of data pages, of records, 8 bytes each
+//	mark pages     511 marks of 8 bytes each: the first 8 bytes, as a big-endian number, of the first id of every data page whose number is a multiple of the marks' distance
+//	the last page  "UBXids\x00\x02", number of pages of a filter's layer, of data pages, of records, of data pages from a mark to the next, 8 bytes each
 //
 // A record is an id (16 bytes), half of its payload's digest (8), its hour (4) and its number (6). Ids are digests, evenly spread: the place of one is computed
-// from its first 8 bytes.
+// from its first 8 bytes, between the marks around it.
 //
-// The filter is a Bloom filter in blocks. An id's block is number i·n/2^64 of n, where i is its first 8 bytes, big endian; its bits are six times 9 bits of its last 8 bytes, big
-// endian, the lowest first: 12 bits for each id, so that of a hundred absent ids one or two seem to be there.
+// Each layer of the filter is a Bloom filter in blocks. An id's block is number i·n/2^64 of n, where i is its first 8 bytes, big endian; its bits are twice 9 bits of its last 8 bytes, big
+// endian, the lowest first: the first layer has the lowest 18 of them, the second the next, the third those after. A layer has 4 bits for each id, and one in six absent ids seems to be there; of a
+// thousand, four seem to be in all three. Layers, and parts of them, are in memory or not: see Share.
+//
+// In files of the version before, which are read, the last page begins with "UBXids\x00\x01" and ends after the number of records; there are no marks, and one layer of 12 bits and
+// six times 9 bits for each id.
 package idtable
 
 import (
@@ -38,13 +43,10 @@ const (
 	recordBytes = 16 + 8 + 4 + 6
 	perPage     = 120
 
-	blockWords    = 8 // of 64 bits
-	blockBytes    = 8 * blockWords
+	blockBytes    = 64
+	probeBits     = 9 // of an id: which bit of a block
 	blocksPerPage = 63
-	keysPerBlock  = 42
-	probes        = 6
-
-	magic = "UBXids\x00\x01"
+	marksPerPage  = 511
 )
 
 // DamageError says that a page of a file is not what was written there.

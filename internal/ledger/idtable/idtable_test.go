@@ -45,58 +45,242 @@ func random(rng *rand.Rand, n int, spread bool) []Record {
 	return records
 }
 
+func open(tb testing.TB, fs vfs.FS, path string, filters int64) *Table {
+	tb.Helper()
+	table, err := Open(fs, path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = table.Close() })
+	share(tb, filters, table)
+	return table
+}
+
+// share also says how many bytes are held.
+func share(tb testing.TB, bytes int64, tables ...*Table) (held int64) {
+	tb.Helper()
+	if _, err := Share(tables, bytes); err != nil {
+		tb.Fatal(err)
+	}
+	for _, t := range tables {
+		for i := range t.layers {
+			for j := range t.layers[i].chunks {
+				b := t.layers[i].chunks[j].Load()
+				if (b != nil) != (j < t.layers[i].held) {
+					tb.Fatalf("chunk %d of %d: %v", j, t.layers[i].held, b != nil)
+				}
+				if b != nil {
+					held += int64(len(*b))
+				}
+			}
+		}
+	}
+	return held
+}
+
+// knows fails unless the table has the records, and none of others.
+func knows(tb testing.TB, table *Table, records, others []Record) {
+	tb.Helper()
+	var p Page
+	for i := range records {
+		id := &records[i].ID
+		if !table.MayHave(id) {
+			tb.Fatalf("the filter lacks id %d", i)
+		}
+		if r, found, err := table.Get(id, &p); err != nil || !found || r != records[i] {
+			tb.Fatalf("id %d: %+v, %v, %v", i, r, found, err)
+		}
+	}
+	for i := range others {
+		if _, found, err := table.Get(&others[i].ID, &p); err != nil || found {
+			tb.Fatal(found, err)
+		}
+	}
+}
+
+// seeming is how many of a thousand absent ids seem to be in the table.
+func seeming(table *Table, others []Record) (n int) {
+	for i := range others {
+		if table.MayHave(&others[i].ID) {
+			n++
+		}
+	}
+	return n * 1000 / len(others)
+}
+
 func TestATableKnowsItsIDsAndNoOthers(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, n := range []int{1, 119, 120, 121, 7_000, 60_000} {
 		for _, spread := range []bool{true, false} {
-			for _, loaded := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%d/spread=%v/loaded=%v", n, spread, loaded), func(t *testing.T) {
+			for _, filters := range []int64{0, 40_000, 1 << 20} {
+				t.Run(fmt.Sprintf("%d/spread=%v/filters=%d", n, spread, filters), func(t *testing.T) {
 					fs := vfs.NewMem()
 					records := random(rng, n, spread)
 					write(t, fs, "t", int64(n)+rng.Int64N(100), records)
 					if err := Check(fs, "t"); err != nil {
 						t.Fatal(err)
 					}
-					table, err := Open(fs, "t")
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer table.Close()
-					if loaded {
-						if err := table.LoadFilter(); err != nil {
-							t.Fatal(err)
-						}
-					}
-					var p Page
-					for i := range records {
-						id := &records[i].ID
-						if may, err := table.MayHave(id, &p); err != nil || !may {
-							t.Fatalf("id %d: %v, %v", i, may, err)
-						}
-						if r, found, err := table.Get(id, &p); err != nil || !found || r != records[i] {
-							t.Fatalf("id %d: %+v, %v, %v", i, r, found, err)
-						}
-					}
-					seeming := 0
-					others := random(rng, 2_000, spread)
-					for i := range others {
-						if _, found, err := table.Get(&others[i].ID, &p); err != nil || found {
-							t.Fatal(found, err)
-						}
-						may, err := table.MayHave(&others[i].ID, &p)
-						if err != nil {
-							t.Fatal(err)
-						}
-						if may {
-							seeming++
-						}
-					}
-					if spread && seeming > len(others)/25 {
-						t.Errorf("%d of %d absent ids seem to be there", seeming, len(others))
+					table, others := open(t, fs, "t", filters), random(rng, 2_000, spread)
+					knows(t, table, records, others)
+					if got := seeming(table, others); spread && filters == 1<<20 && got > 10 {
+						t.Errorf("%d of 1,000 absent ids seem to be there", got)
 					}
 				})
 			}
 		}
+	}
+}
+
+func TestATableOfTheVersionBeforeKnowsItsIDsAndIsMerged(t *testing.T) {
+	const path = "testdata/version1.ids" // made by the program of its time
+	if err := Check(vfs.Default, path); err != nil {
+		t.Fatal(err)
+	}
+	records, others := random(rand.New(rand.NewPCG(7, 7)), 250, true), random(rand.New(rand.NewPCG(8, 8)), 2_000, true)
+	for _, filters := range []int64{0, 1 << 20} {
+		knows(t, open(t, vfs.Default, path, filters), records, others)
+	}
+	if got := seeming(open(t, vfs.Default, path, 1<<20), others); got > 20 {
+		t.Errorf("%d of 1,000 absent ids seem to be there", got)
+	}
+	merged := t.TempDir() + "/merged"
+	w, err := NewWriter(vfs.Default, merged, 250)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Merge(w, vfs.Default, []string{path}, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	knows(t, open(t, vfs.Default, merged, 1<<20), records, others)
+}
+
+func TestAnyIDIsFoundWithHardlyMoreThanOneRead(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	fs := &readsFS{FS: vfs.NewMem()}
+	records := random(rng, 100_000, true)
+	write(t, fs, "t", 100_000, records)
+	table := open(t, fs, "t", 0)
+	fs.reads = 0
+	knows(t, table, records, nil)
+	if fs.reads > len(records)*5/4 {
+		t.Errorf("%d reads for %d ids", fs.reads, len(records))
+	}
+	t.Logf("%.3f reads for an id", float64(fs.reads)/float64(len(records)))
+}
+
+// readsFS counts reads.
+type readsFS struct {
+	vfs.FS
+	reads int
+}
+
+type readsFile struct {
+	vfs.File
+	fs *readsFS
+}
+
+func (fs *readsFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.Open(name, opts...)
+	return readsFile{f, fs}, err
+}
+
+func (f readsFile) ReadAt(b []byte, at int64) (int, error) {
+	f.fs.reads++
+	return f.File.ReadAt(b, at)
+}
+
+func TestFiltersTakeNoMoreMemoryThanTheyMay(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 10))
+	fs := vfs.NewMem()
+	others := random(rng, 5_000, true)
+	var tables []*Table
+	var known [][]Record
+	for i, n := range []int{900_000, 60_000, 5_000} { // layers of 456, 32 and 4 KiB
+		path := fmt.Sprint(i)
+		known = append(known, random(rng, n, true))
+		write(t, fs, path, int64(n), known[i])
+		tables = append(tables, open(t, fs, path, 0))
+	}
+	most := int64(0)
+	for _, table := range tables {
+		most += table.filterPages() * pageBytes
+	}
+	for _, c := range []struct{ bytes, old, middle, newest int64 }{
+		{most, 8, 8, 8},
+		{900 << 10, 250, 8, 8}, // of the largest table the first layer
+		{400 << 10, 600, 250, 8},
+		{40 << 10, 1000, 250, 8},
+		{8 << 10, 1000, 1000, 50},
+		{0, 1000, 1000, 1000},
+		{500 << 10, 600, 250, 8},
+		{most, 8, 8, 8},
+	} {
+		held := share(t, c.bytes, tables...)
+		if held > c.bytes || c.bytes == most && held != most {
+			t.Errorf("%d bytes of %d are held", held, c.bytes)
+		}
+		for i, want := range []int64{c.old, c.middle, c.newest} {
+			if got := int64(seeming(tables[i], others)); got > want || want == 1000 && got != want {
+				t.Errorf("with %d bytes %d of 1,000 absent ids seem to be in table %d", c.bytes, got, i)
+			}
+			for j := 0; j < len(known[i]); j += 97 {
+				if !tables[i].MayHave(&known[i][j].ID) {
+					t.Fatalf("with %d bytes the filter of table %d lacks an id", c.bytes, i)
+				}
+			}
+		}
+	}
+}
+
+func TestFiltersComeAndGoBesideLooks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 13))
+	fs := vfs.NewMem()
+	records := random(rng, 20_000, true)
+	write(t, fs, "t", 20_000, records)
+	table := open(t, fs, "t", 0)
+	over, begun, looked := make(chan struct{}), make(chan struct{}), make(chan int)
+	go func() {
+		lacks := 0
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				looked <- lacks
+				return
+			default:
+			}
+			if !table.MayHave(&records[n%len(records)].ID) {
+				lacks++
+			}
+			if n == 0 {
+				close(begun)
+			}
+		}
+	}()
+	<-begun
+	for range 50 {
+		share(t, 1<<20, table)
+		share(t, 0, table)
+	}
+	close(over)
+	if lacks := <-looked; lacks > 0 {
+		t.Errorf("%d times the filter lacked an id", lacks)
+	}
+}
+
+func TestAFilterThatIsDamagedIsNotUsed(t *testing.T) {
+	fs := vfs.NewMem()
+	write(t, fs, "good", 500, random(rand.New(rand.NewPCG(11, 11)), 500, true))
+	write(t, fs, "bad", 500, random(rand.New(rand.NewPCG(12, 12)), 500, true))
+	b := content(t, fs, "bad")
+	b[2*pageBytes+77] ^= 4
+	put(t, fs, "bad", b)
+	good, bad := open(t, fs, "good", 0), open(t, fs, "bad", 0)
+	var damage *DamageError
+	if failed, err := Share([]*Table{good, bad}, 1<<20); failed != 1 || !errors.As(err, &damage) || damage.Page != 2 {
+		t.Fatal(failed, err)
 	}
 }
 
@@ -285,7 +469,7 @@ func BenchmarkTable(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer table.Close()
-	if err := table.LoadFilter(); err != nil {
+	if _, err := Share([]*Table{table}, 1<<30); err != nil {
 		b.Fatal(err)
 	}
 	others := random(rng, n, true)
@@ -296,7 +480,7 @@ func BenchmarkTable(b *testing.B) {
 	var p Page
 	b.Run("filter", func(b *testing.B) {
 		for i := range b.N {
-			_, _ = table.MayHave(&others[i%n].ID, &p)
+			table.MayHave(&others[i%n].ID)
 		}
 	})
 	b.Run("get", func(b *testing.B) {

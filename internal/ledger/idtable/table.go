@@ -6,19 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Table reads a file. Its methods may be called from any number of goroutines, LoadFilter and Close from one beside no other.
+// Table reads a file. MayHave and Get may be called from any number of goroutines.
 type Table struct {
 	file          vfs.File
-	filter        int64 // pages
+	version       *version
+	layerPages    int64
 	data          int64 // pages
 	records, size int64
-
-	loaded []byte // the filter's pages; nil: they are read one by one
+	every         int64    // data pages from a mark to the next
+	marks         []uint64 // none in a file of the version before
+	layers        []layer
 }
 
 // Page is room for a page that is read.
@@ -51,23 +55,72 @@ func (t *Table) readEnd() error {
 	if err := t.read(last, &p); err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(p[:], []byte(magic)) {
+	at := slices.IndexFunc(versions[:], func(v version) bool { return bytes.HasPrefix(p[:], []byte(v.magic)) })
+	if at < 0 {
 		return &DamageError{last, "it is not the end of a table of ids"}
 	}
-	var counts [3]int64
+	t.version = &versions[at]
+	var counts [4]int64
 	for i := range counts {
-		counts[i] = int64(binary.LittleEndian.Uint64(p[len(magic)+8*i:]))
+		counts[i] = int64(binary.LittleEndian.Uint64(p[len(t.version.magic)+8*i:]))
 	}
-	t.filter, t.data, t.records = counts[0], counts[1], counts[2]
-	if t.filter < 1 || t.data < 1 || t.filter+t.data != last || t.records <= (t.data-1)*perPage || t.records > t.data*perPage {
-		return &DamageError{last, fmt.Sprintf("it says that %d records are in %d pages, behind %d of a filter", t.records, t.data, t.filter)}
+	t.layerPages, t.data, t.records, t.every = counts[0], counts[1], counts[2], counts[3]
+	filter, marks := int64(t.version.layers)*t.layerPages, int64(0)
+	if t.version.marks && t.every > 0 {
+		marks = markPages(t.data, t.every)
+	}
+	if t.layerPages < 1 || t.layerPages > last || t.data < 1 || t.data > last || t.version.marks && (t.every < 1 || t.every > last+markEvery*mostMarks) ||
+		filter+t.data+marks != last || t.records <= (t.data-1)*perPage || t.records > t.data*perPage {
+		return &DamageError{last, fmt.Sprintf("it says that %d records are in %d pages, behind %d of a filter", t.records, t.data, filter)}
+	}
+	t.layers = make([]layer, t.version.layers)
+	for i := range t.layers {
+		t.layers[i] = newLayer(t.layerPages)
+	}
+	return t.readMarks(filter+t.data, marks)
+}
+
+// markPages is how many have a mark of every so many of the data pages.
+func markPages(data, every int64) int64 {
+	marks := (data + every - 1) / every
+	return (marks + marksPerPage - 1) / marksPerPage
+}
+
+func (t *Table) readMarks(first, pages int64) error {
+	if pages == 0 {
+		return nil
+	}
+	left := int((t.data + t.every - 1) / t.every)
+	t.marks = make([]uint64, 0, left)
+	var p Page
+	for i := range pages {
+		if err := t.read(first+i, &p); err != nil {
+			return err
+		}
+		for n := range min(left, marksPerPage) {
+			t.marks = append(t.marks, binary.LittleEndian.Uint64(p[8*n:]))
+		}
+		left -= marksPerPage
+	}
+	if !slices.IsSorted(t.marks) {
+		return &DamageError{first, "its marks are not in their order"}
+	}
+	return nil
+}
+
+// filterPages is how many come before the data.
+func (t *Table) filterPages() int64 { return int64(len(t.layers)) * t.layerPages }
+
+func (t *Table) readPages(first int64, b []byte) error {
+	if _, err := t.file.ReadAt(b, first*pageBytes); err != nil {
+		return fmt.Errorf("page %d: %w", first, err)
 	}
 	return nil
 }
 
 func (t *Table) read(number int64, p *Page) error {
-	if _, err := t.file.ReadAt(p[:], number*pageBytes); err != nil {
-		return fmt.Errorf("page %d: %w", number, err)
+	if err := t.readPages(number, p[:]); err != nil {
+		return err
 	}
 	return checkPage(number, p[:])
 }
@@ -81,50 +134,13 @@ func (t *Table) Records() int64 { return t.records }
 // Size is the file's, in bytes.
 func (t *Table) Size() int64 { return t.size }
 
-// FilterSize is what LoadFilter takes of memory, in bytes.
-func (t *Table) FilterSize() int64 { return t.filter * pageBytes }
-
-// LoadFilter reads the filter into memory.
-func (t *Table) LoadFilter() error {
-	b := make([]byte, t.filter*pageBytes)
-	if _, err := t.file.ReadAt(b, 0); err != nil {
-		return fmt.Errorf("read the filter: %w", err)
-	}
-	for i := range t.filter {
-		if err := checkPage(i, b[i*pageBytes:(i+1)*pageBytes]); err != nil {
-			return err
-		}
-	}
-	t.loaded = b
-	return nil
-}
-
-// UnloadFilter gives its memory back.
-func (t *Table) UnloadFilter() { t.loaded = nil }
-
-// Loaded says whether the filter is in memory.
-func (t *Table) Loaded() bool { return t.loaded != nil }
-
-// MayHave is false only when id is not in the table. p is room.
-func (t *Table) MayHave(id *[16]byte, p *Page) (bool, error) {
-	page, at := place(id, t.filter)
-	if t.loaded != nil {
-		return hasBits(t.loaded[page*pageBytes+int64(at):], id), nil
-	}
-	if err := t.read(page, p); err != nil {
-		return false, err
-	}
-	return hasBits(p[at:], id), nil
-}
-
 // guesses is how often the place of an id is computed from its neighbours before the rest is halved: enough for ids that are spread as digests are.
 const guesses = 8
 
 // Get looks for an id. p is room.
 func (t *Table) Get(id *[16]byte, p *Page) (r Record, found bool, err error) {
 	key := binary.BigEndian.Uint64(id[:])
-	low, high := int64(0), t.data     // the page is among these
-	from, to := uint64(0), ^uint64(0) // between which their ids are
+	low, high, from, to := t.between(key) // the pages, and between what their ids are
 	for n := 0; low < high; n++ {
 		guess := low + (high-low)/2
 		if n < guesses && to > from {
@@ -134,7 +150,7 @@ func (t *Table) Get(id *[16]byte, p *Page) (r Record, found bool, err error) {
 				guess = low + min(int64(q), high-low-1)
 			}
 		}
-		if err := t.read(t.filter+guess, p); err != nil {
+		if err := t.read(t.filterPages()+guess, p); err != nil {
 			return Record{}, false, err
 		}
 		records := t.inPage(guess)
@@ -150,6 +166,22 @@ func (t *Table) Get(id *[16]byte, p *Page) (r Record, found bool, err error) {
 		}
 	}
 	return Record{}, false, nil
+}
+
+// between is which data pages may have an id that begins with key, and between what their ids begin.
+func (t *Table) between(key uint64) (low, high int64, from, to uint64) {
+	high, to = t.data, math.MaxUint64
+	at, _ := slices.BinarySearch(t.marks, key)
+	if at > 0 {
+		low, from = int64(at-1)*t.every, t.marks[at-1]
+	}
+	for at < len(t.marks) && t.marks[at] == key {
+		at++
+	}
+	if at < len(t.marks) {
+		high, to = int64(at)*t.every, t.marks[at]
+	}
+	return low, high, from, to
 }
 
 // inPage is how many records a data page has.
@@ -195,7 +227,7 @@ func (c *cursor) next() error {
 	}
 	c.record = readRecord(c.buf[c.at:])
 	if c.begun && Compare(&c.order, &c.record.ID) >= 0 {
-		return &DamageError{c.t.filter + c.page, "its ids are not in their order"}
+		return &DamageError{c.t.filterPages() + c.page, "its ids are not in their order"}
 	}
 	c.order, c.begun = c.record.ID, true
 	c.at += recordBytes
@@ -217,45 +249,11 @@ func (c *cursor) nextPage() error {
 			c.buf = make([]byte, n)
 		}
 		c.buf = c.buf[:n]
-		if _, err := c.t.file.ReadAt(c.buf, (c.t.filter+c.page)*pageBytes); err != nil {
-			return fmt.Errorf("page %d: %w", c.t.filter+c.page, err)
+		if err := c.t.readPages(c.t.filterPages()+c.page, c.buf); err != nil {
+			return err
 		}
 	}
 	c.at = int(within) * pageBytes
 	c.left = c.t.inPage(c.page)
-	return checkPage(c.t.filter+c.page, c.buf[c.at:c.at+pageBytes])
-}
-
-// Check reads the whole file: each page against its checksum, that ids are in their order, and that the filter has each.
-func Check(fs vfs.FS, path string) (err error) {
-	t, err := Open(fs, path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, t.Close()) }()
-	var p Page
-	for i := range t.filter {
-		if err := t.read(i, &p); err != nil {
-			return err
-		}
-	}
-	held := int64(-1) // the filter's page in p
-	c := cursor{t: t}
-	for {
-		if err := c.next(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		page, at := place(&c.record.ID, t.filter)
-		if page != held {
-			if err := t.read(page, &p); err != nil {
-				return err
-			}
-			held = page
-		}
-		if !hasBits(p[at:], &c.record.ID) {
-			return &DamageError{page, "the filter lacks an id"}
-		}
-	}
+	return checkPage(c.t.filterPages()+c.page, c.buf[c.at:c.at+pageBytes])
 }

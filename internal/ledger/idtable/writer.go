@@ -3,6 +3,7 @@ package idtable
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -10,9 +11,12 @@ import (
 // Writer writes a file.
 type Writer struct {
 	file    vfs.File
-	pages   int64 // of the filter
-	filter  section
+	version *version
+	pages   int64 // of a layer
+	layers  []section
 	data    section
+	every   int64    // data pages from a mark to the next
+	marks   []uint64 // of the data pages that have begun
 	last    [16]byte // the id that was added last
 	records int64
 	inPage  int // records in the page that is being filled
@@ -25,7 +29,11 @@ type section struct {
 	page []byte // the one that is being filled: the last in buf
 }
 
-const bufferedPages = 64
+const (
+	bufferedPages = 64
+	markEvery     = 16      // data pages, or twice that, or four times…
+	mostMarks     = 1 << 16 // so that there are no more than these
+)
 
 // NewWriter makes a file for at most so many records.
 func NewWriter(fs vfs.FS, path string, records int64) (*Writer, error) {
@@ -33,13 +41,23 @@ func NewWriter(fs vfs.FS, path string, records int64) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{file: file, pages: filterPages(records)}
-	w.filter.buf = make([]byte, 0, bufferedPages*pageBytes)
-	w.data.buf = make([]byte, 0, bufferedPages*pageBytes)
-	w.data.at = w.pages
-	w.filter.begin()
-	w.data.begin()
+	v := &current
+	w := &Writer{file: file, version: v, pages: v.layerPages(records), layers: make([]section, v.layers), every: markEvery}
+	for (records+perPage-1)/perPage > w.every*mostMarks {
+		w.every *= 2
+	}
+	for i := range w.layers {
+		w.layers[i] = newSection(int64(i) * w.pages)
+	}
+	w.data = newSection(int64(v.layers) * w.pages)
 	return w, nil
+}
+
+// newSection begins with page number first.
+func newSection(first int64) section {
+	s := section{at: first, buf: make([]byte, 0, bufferedPages*pageBytes)}
+	s.begin()
+	return s
 }
 
 func (s *section) begin() {
@@ -80,22 +98,36 @@ func (w *Writer) Add(r *Record) error {
 		return errors.New("an event's number is too large")
 	}
 	page, at := place(&r.ID, w.pages)
-	for w.filter.number() < page {
-		if err := w.nextPage(&w.filter); err != nil {
+	for i := range w.layers {
+		if err := w.layerTo(i, page); err != nil {
 			return err
 		}
+		w.version.setBits(w.layers[i].page[at:at+blockBytes], w.version.probesOf(&r.ID, i))
 	}
-	setBits(w.filter.page[at:at+blockBytes], &r.ID)
 	if w.inPage == perPage {
 		if err := w.nextPage(&w.data); err != nil {
 			return err
 		}
 		w.inPage = 0
 	}
+	if w.inPage == 0 && w.records%(perPage*w.every) == 0 {
+		w.marks = append(w.marks, binary.BigEndian.Uint64(r.ID[:]))
+	}
 	putRecord(w.data.page[w.inPage*recordBytes:], r)
 	w.inPage++
 	w.records++
 	w.last = r.ID
+	return nil
+}
+
+// layerTo ends the pages of a layer before one of its own.
+func (w *Writer) layerTo(n int, page int64) error {
+	s := &w.layers[n]
+	for s.number() < int64(n)*w.pages+page {
+		if err := w.nextPage(s); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -109,23 +141,40 @@ func (w *Writer) nextPage(s *section) error {
 
 // Finish makes the file durable, but not its name, and closes it. It gives the number of records.
 func (w *Writer) Finish() (records int64, err error) {
-	for w.filter.number() < w.pages-1 {
-		if err := w.nextPage(&w.filter); err != nil {
-			return 0, errors.Join(err, w.file.Close())
-		}
-	}
-	data := w.data.number() + 1 - w.pages
-	err = errors.Join(w.filter.end(w.file), w.nextPage(&w.data))
-	end := w.data.page
-	copy(end, magic)
-	for i, n := range [...]int64{w.pages, data, w.records} {
-		binary.LittleEndian.PutUint64(end[len(magic)+8*i:], uint64(n))
-	}
-	err = errors.Join(err, w.data.end(w.file), w.filter.flush(w.file), w.data.flush(w.file))
+	err = w.finish()
 	if err == nil {
 		err = w.file.Sync()
 	}
 	return w.records, errors.Join(err, w.file.Close())
+}
+
+func (w *Writer) finish() error {
+	for i := range w.layers {
+		if err := w.layerTo(i, w.pages-1); err != nil {
+			return err
+		}
+		if err := errors.Join(w.layers[i].end(w.file), w.layers[i].flush(w.file)); err != nil {
+			return err
+		}
+	}
+	data := w.data.number() + 1 - int64(len(w.layers))*w.pages
+	for marks := range slices.Chunk(w.marks, marksPerPage) {
+		if err := w.nextPage(&w.data); err != nil {
+			return err
+		}
+		for i, mark := range marks {
+			binary.LittleEndian.PutUint64(w.data.page[8*i:], mark)
+		}
+	}
+	if err := w.nextPage(&w.data); err != nil {
+		return err
+	}
+	end := w.data.page
+	copy(end, w.version.magic)
+	for i, n := range [...]int64{w.pages, data, w.records, w.every} {
+		binary.LittleEndian.PutUint64(end[len(w.version.magic)+8*i:], uint64(n))
+	}
+	return errors.Join(w.data.end(w.file), w.data.flush(w.file))
 }
 
 // Abort closes a file that is not finished.
