@@ -43,10 +43,10 @@ type HeldError struct {
 func (e *HeldError) Error() string {
 	by, advice := "another process", "stop it, or set another directory"
 	switch h := e.Holder; {
-	case h.ours() && !h.Borrows:
-		return fmt.Sprintf("%s %s is in use by this process already (process %d): give each user of it a directory of its own", e.What, e.Directory, h.PID)
 	case h.Borrows:
 		by, advice = fmt.Sprintf("a command, process %d on %s (since %s)", h.PID, h.Host, h.Since.UTC().Format(time.RFC3339)), fmt.Sprintf("it was waited for for %v: start again when it has ended", patience)
+	case h.ours():
+		return fmt.Sprintf("%s %s is in use by this process already (process %d): give each user of it a directory of its own", e.What, e.Directory, h.PID)
 	case h.PID != 0:
 		by = fmt.Sprintf("process %d on %s (since %s)", h.PID, h.Host, h.Since.UTC().Format(time.RFC3339))
 	}
@@ -56,8 +56,8 @@ func (e *HeldError) Error() string {
 // Lock is a directory that is ours until Release.
 type Lock struct{ file *os.File }
 
-// Acquire makes dir if it is missing and takes it. It waits up to ten seconds for a command that has borrowed it, and not at all for another owner. what names
-// the directory's purpose in errors. The error is a *HeldError when somebody else has it.
+// Acquire makes dir if it is missing and takes it. It waits up to ten seconds for a command that has borrowed it, and for another owner only
+// the 200 ms in which one that has just come says who it is. what names the directory's purpose in errors. The error is a *HeldError when somebody else has it.
 func Acquire(dir, what string) (*Lock, error) { return wait(dir, what, false) }
 
 // Borrow is Acquire for a command, which gives the directory up soon.

@@ -23,7 +23,7 @@ func TestTheFirstInTheQueueIsDueFirst(t *testing.T) {
 		slices.Sort(slots)
 		return slots[random.IntN(len(slots))]
 	}
-	for step := range 10_000 {
+	for step := range 20_000 {
 		switch op := random.IntN(10); {
 		case op < 5 && len(want) < 300 || len(want) == 0:
 			due := usage.Micros(random.IntN(50))
