@@ -2,7 +2,6 @@ package dedupeprocessor
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -215,14 +214,6 @@ func hashOf(k usage.Key) hash {
 	return xxh3.Hash128(b).Bytes()
 }
 
-// compare is the order of hashes as bytes: eight of them nearly always tell.
-func compare(a, b *hash) int {
-	if c := cmp.Compare(binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(b[:])); c != 0 {
-		return c
-	}
-	return bytes.Compare(a[8:], b[8:])
-}
-
 func entryKey(generation uint32, h hash) (key [20]byte) {
 	binary.BigEndian.PutUint32(key[:], generation)
 	copy(key[4:], h[:])
@@ -370,7 +361,7 @@ func (x *index) write(at int64) (err error) {
 	for h, payload := range x.fresh {
 		entries = append(entries, entry{h, payload})
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return compare(&a.hash, &b.hash) })
+	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:]) })
 	for i := range entries {
 		key := entryKey(g.number, entries[i].hash)
 		if err := b.Set(key[:], entries[i].payload[:], nil); err != nil {
