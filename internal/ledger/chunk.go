@@ -1,12 +1,9 @@
 package ledger
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/klauspost/compress/s2"
@@ -101,46 +98,6 @@ func (s *stored) id() []byte {
 	return s.event[1+n : 1+n+int(length)]
 }
 
-// sortStored is the places of events in the order of parquetfile.Compare.
-func sortStored(events []stored) []int32 {
-	numbers := make(map[string]int32) // of customers, as they come
-	of := make([]int32, len(events))
-	for i := range events {
-		n, known := numbers[string(events[i].customer)]
-		if !known {
-			n = int32(len(numbers))
-			numbers[string(events[i].customer)] = n
-		}
-		of[i] = n
-	}
-	ranks := make([]int32, len(numbers))
-	for rank, customer := range slices.Sorted(maps.Keys(numbers)) {
-		ranks[numbers[customer]] = int32(rank)
-	}
-	type place struct {
-		timestamp usage.Micros
-		rank, at  int32
-	}
-	places := make([]place, len(events))
-	for i := range events {
-		places[i] = place{events[i].timestamp, ranks[of[i]], int32(i)}
-	}
-	slices.SortFunc(places, func(a, b place) int {
-		if a.rank != b.rank {
-			return int(a.rank) - int(b.rank)
-		}
-		if c := cmp.Compare(a.timestamp, b.timestamp); c != 0 {
-			return c
-		}
-		return bytes.Compare(events[a.at].id(), events[b.at].id())
-	})
-	sorted := of
-	for i := range places {
-		sorted[i] = places[i].at
-	}
-	return sorted
-}
-
 func (s *stored) decode(e *usage.Event) error { return s.decodeBy(usage.DecodeBinary, e) }
 
 // decodeShared decodes without copies: see usage.DecodeBinaryShared.
@@ -159,47 +116,69 @@ func (s *stored) decodeBy(decode func([]byte, *usage.Event) ([]byte, error), e *
 
 // splitChunk appends the chunk's events to dst. They share no memory with it.
 func splitChunk(dst []stored, chunk []byte) ([]stored, error) {
-	count, size, b, err := readChunkHeader(chunk)
+	body, count, err := appendBody(nil, chunk)
 	if err != nil {
 		return nil, err
 	}
-	if chunk[0] == chunkPlain {
-		b = slices.Clone(b)
-	} else {
-		if n, err := s2.DecodedLen(b); err != nil || n != size {
-			return nil, corrupt("a chunk of events in the store", fmt.Errorf("its body is of %d bytes, not %d: %w", n, size, errors.Join(err)))
-		}
-		if b, err = s2.Decode(nil, b); err != nil {
-			return nil, corrupt("a chunk of events in the store", err)
-		}
-	}
-	if len(b) != size {
-		return nil, errShortChunk()
-	}
 	dst = slices.Grow(dst, count)
 	for range count {
-		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
-			return nil, errShortChunk()
+		var e stored
+		if e, body, err = nextStored(body); err != nil {
+			return nil, err
 		}
-		size := n + int(length)
-		body := b[n:size]
-		b = b[size:]
-		timestamp, n := binary.Uvarint(body)
-		if n <= 0 {
-			return nil, errShortChunk()
-		}
-		body = body[n:]
-		length, n = binary.Uvarint(body)
-		if n <= 0 || length > uint64(len(body)-n) {
-			return nil, errShortChunk()
-		}
-		dst = append(dst, stored{timestamp: usage.Micros(timestamp), customer: body[n : n+int(length)], event: body[n+int(length):], size: size})
+		dst = append(dst, e)
 	}
-	if len(b) > 0 {
-		return nil, corrupt("a chunk of events in the store", errors.New("bytes follow its events"))
+	return dst, checkEnd(body)
+}
+
+// appendBody appends the body of a chunk, of so many events, to dst.
+func appendBody(dst, chunk []byte) (body []byte, count int, err error) {
+	count, size, b, err := readChunkHeader(chunk)
+	if err != nil {
+		return nil, 0, err
 	}
-	return dst, nil
+	if chunk[0] == chunkPlain {
+		if len(b) != size {
+			return nil, 0, errShortChunk()
+		}
+		return append(dst, b...), count, nil
+	}
+	if n, err := s2.DecodedLen(b); err != nil || n != size {
+		return nil, 0, corrupt("a chunk of events in the store", fmt.Errorf("its body is of %d bytes, not %d: %w", n, size, errors.Join(err)))
+	}
+	dst = slices.Grow(dst, size)
+	if _, err = s2.Decode(dst[len(dst):len(dst)+size], b); err != nil {
+		return nil, 0, corrupt("a chunk of events in the store", err)
+	}
+	return dst[:len(dst)+size], count, nil
+}
+
+// nextStored is the first event of a body, and what follows it.
+func nextStored(body []byte) (e stored, rest []byte, err error) {
+	length, n := binary.Uvarint(body)
+	if n <= 0 || length > uint64(len(body)-n) {
+		return e, nil, errShortChunk()
+	}
+	e.size = n + int(length)
+	b, rest := body[n:e.size], body[e.size:]
+	timestamp, n := binary.Uvarint(b)
+	if n <= 0 {
+		return e, nil, errShortChunk()
+	}
+	b = b[n:]
+	length, n = binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return e, nil, errShortChunk()
+	}
+	e.timestamp, e.customer, e.event = usage.Micros(timestamp), b[n:n+int(length)], b[n+int(length):]
+	return e, rest, nil
+}
+
+func checkEnd(body []byte) error {
+	if len(body) > 0 {
+		return corrupt("a chunk of events in the store", errors.New("bytes follow its events"))
+	}
+	return nil
 }
 
 func errShortChunk() error {

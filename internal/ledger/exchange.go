@@ -37,7 +37,7 @@ func (l *Ledger) exchangeHour(s *state, h *hour) (*ChainRecord, error) {
 	return record, l.exchange(record, &replacement{
 		hour: h.Hour, name: seal.Name, covers: seal.Covers, events: seal.Events, order: eventsFirst,
 		write: func(files [len(trees)]*countingFile) (parquetfile.Totals, error) {
-			made, err := l.writeContents(s, h.Hour, span{seal.From, seal.To, seal.Events}, seal.Dimensions, files)
+			made, err := l.writeContents(s, h.Hour, span{seal.From, seal.To, seal.Events, seal.Bytes}, seal.Dimensions, files)
 			return made.totals, err
 		},
 	})
@@ -156,7 +156,7 @@ func (l *Ledger) sealInPlace(s *state, h *hour) (records []*ChainRecord, seals [
 		}
 		seal := &sealed{Name: p.Name, From: p.From, To: p.To, At: h.seal.At, Last: h.seal.Last, Events: p.Events, Bytes: p.Bytes, Covers: []string{p.Name}}
 		files := [len(trees)]*countingFile{l.countingFile(nil), l.countingFile(nil), l.countingFile(nil)}
-		made, err := l.writeContents(s, h.Hour, span{p.From, p.To, p.Events}, p.Dimensions, files)
+		made, err := l.writeContents(s, h.Hour, span{p.From, p.To, p.Events, p.Bytes}, p.Dimensions, files)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"bytes"
+	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,10 +60,54 @@ func TestEventsComeBackFromAChunkInOrder(t *testing.T) {
 			t.Fatal(e, err)
 		}
 	}
+}
+
+func TestTheEventsOfASpanAreInTheOrderOfFiles(t *testing.T) {
+	var want []usage.Event
+	for i := range 200 {
+		at := testTime.Add(time.Duration(i%3) * time.Second)
+		want = append(want, event(string(rune('a'+i%7)), strconv.Itoa(i*7919%1000), 1, at))
+	}
+	h := newHarness(t)
+	s := h.state
+	of := span{from: 1, to: 201, events: 200}
+	hour := want[0].Timestamp.Hour()
+	batch := s.store.db.NewBatch()
+	for i := 0; i < len(want); i += 20 {
+		chunk := chunkOf(want[i : i+20]...)
+		_, bytes, _, err := readChunkHeader(chunk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of.bytes += int64(bytes)
+		if err := batch.Set(hourSeqKey(keyChunk, hour, uint64(i)+1), chunk, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.store.commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	events, err := s.readSpan(hour, of)
+	if err != nil {
+		t.Fatal(err)
+	}
 	parquetfile.Sort(want)
-	for i, at := range sortStored(events) {
-		if e := events[at]; string(e.id()) != want[i].ID || string(e.customer) != want[i].Customer {
-			t.Fatalf("event %q of %q is where %v is in files", e.id(), e.customer, want[i].Key())
+	if err := events.each(func(e *usage.Event) error {
+		if e.Key() != want[0].Key() || e.Payload() != want[0].Payload() {
+			t.Fatalf("%v is where %v is in files", e.Key(), want[0].Key())
+		}
+		want = want[1:]
+		return nil
+	}); err != nil || len(want) > 0 {
+		t.Fatal(len(want), err)
+	}
+	if err := events.free(); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []span{{1, 201, 200, of.bytes - 1}, {1, 201, 200, of.bytes + 1}, {1, 181, 180, of.bytes}, {1, 201, 200, -1}, {1, 201, 200, 100}, {1, 201, 200, 1 << 33}} {
+		var corrupt *CorruptError
+		if _, err := s.readSpan(hour, wrong); !errors.As(err, &corrupt) {
+			t.Errorf("%+v, when there are %d bytes: %v", wrong, of.bytes, err)
 		}
 	}
 }

@@ -1,11 +1,9 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,16 +23,10 @@ type ids struct {
 	mu       sync.RWMutex // guards what follows; held for reading during looks into tables
 	newest   *newestIDs
 	older    *newestIDs // on its way into a table; nil: none
+	spare    *newestIDs // has no ids: the next newest; nil: none
 	tables   []*idTable // oldest first
 	inTables uint64     // events with lower numbers are in tables
 	closed   bool
-}
-
-// newestIDs are ids that are in no table.
-type newestIDs struct {
-	known      map[digest]known
-	generation uint64 // of the records that the store has of them
-	next       uint64 // events with lower numbers are in it or were before it; set when it is full
 }
 
 // idTable is a table and the store's record of it.
@@ -80,9 +72,9 @@ func (x *ids) find(d digest, p *idtable.Page) (k known, ok bool, err error) {
 
 // inMemory and inTable look for an id, one that is forgotten included.
 func (x *ids) inMemory(d digest) (known, bool) {
-	k, ok := x.newest.known[d]
+	k, ok := x.newest.get(d)
 	if !ok && x.older != nil {
-		k, ok = x.older.known[d]
+		k, ok = x.older.get(d)
 	}
 	return k, ok
 }
@@ -130,7 +122,7 @@ func (x *ids) remember(changes map[digest]idChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for d, c := range changes {
-		x.newest.known[d] = c.known
+		x.newest.put(d, c.known)
 	}
 }
 
@@ -138,7 +130,7 @@ func (x *ids) remember(changes map[digest]idChange) {
 func (x *ids) count() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.newest.known)
+	return x.newest.used
 }
 
 func (x *ids) bytes() (size int64) {
@@ -163,18 +155,16 @@ func (l *Ledger) full(s *state, least int) *newestIDs {
 	defer x.committing.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.older != nil || len(x.newest.known) < max(1, least) {
+	if x.older != nil || x.newest.used < max(1, least) {
 		return x.older
 	}
 	x.older = x.newest
 	x.older.next = s.next
-	x.newest = l.newNewest(len(x.older.known))
+	if x.newest, x.spare = x.spare, nil; x.newest == nil {
+		x.newest = newNewest(0, x.older.used)
+	}
+	x.newest.generation = l.idNumbers.next()
 	return x.older
-}
-
-// newNewest has room for so many.
-func (l *Ledger) newNewest(ids int) *newestIDs {
-	return &newestIDs{known: make(map[digest]known, ids), generation: l.idNumbers.next()}
 }
 
 func (l *Ledger) idsPerTable() int { return cmp.Or(l.o.idsPerTable, idsPerTable) }
@@ -221,9 +211,8 @@ func (l *Ledger) writeTable(s *state, full *newestIDs) error {
 			return err
 		}
 	}
-	table, err := l.makeTable(full.generation, int64(len(full.known)), func(w *idtable.Writer) error {
-		for _, d := range slices.SortedFunc(maps.Keys(full.known), func(a, b digest) int { return bytes.Compare(a[:], b[:]) }) {
-			k := full.known[d]
+	table, err := l.makeTable(full.generation, int64(full.used), func(w *idtable.Writer) error {
+		for d, k := range full.all() {
 			if err := w.Add(&idtable.Record{ID: d, Payload: k.Payload, Hour: uint32(k.Hour), Seq: k.Seq}); err != nil {
 				return err
 			}
@@ -249,6 +238,10 @@ func (l *Ledger) writeTable(s *state, full *newestIDs) error {
 	x.mu.Lock()
 	x.tables = append(slices.Clip(x.tables), table)
 	x.older, x.inTables = nil, full.next
+	x.mu.Unlock()
+	spare := full.emptied()
+	x.mu.Lock()
+	x.spare = spare
 	x.mu.Unlock()
 	return l.shareFilters(x)
 }

@@ -94,9 +94,9 @@ func (l *Ledger) loadNewest(s *state) error {
 	}); err != nil {
 		return err
 	}
-	newest := l.newNewest(0)
+	newest := newNewest(l.idNumbers.next(), 0)
 	for _, r := range records {
-		newest.known[r.digest] = r.known // the last one of an id is in force
+		newest.put(r.digest, r.known) // the last one of an id is in force
 	}
 	for _, h := range s.hours {
 		if err := s.idsOfChunks(h, newest); err != nil {
@@ -126,7 +126,7 @@ func (s *state) idsOfChunks(h *hour, newest *newestIDs) error {
 				continue // it was changed by its target: what was sent is in a record
 			}
 			payload := e.Payload()
-			newest.known[digestOf(e.Key())] = known{Hour: h.Hour, Payload: [8]byte(payload[:8]), Seq: seqOf(key) + uint64(i)}
+			newest.put(digestOf(e.Key()), known{Hour: h.Hour, Payload: [8]byte(payload[:8]), Seq: seqOf(key) + uint64(i)})
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -156,7 +157,7 @@ func (l *Ledger) makePart(s *state, h *hour, p *part) (made contents, bytes int6
 		files[i] = l.countingFile(file)
 		defer file.Close() // again, when all went well: that changes nothing
 	}
-	if made, err = l.writeContents(s, h.Hour, span{p.From, p.To, p.Events}, p.Dimensions, files); err != nil {
+	if made, err = l.writeContents(s, h.Hour, span{p.From, p.To, p.Events, p.Bytes}, p.Dimensions, files); err != nil {
 		return contents{}, 0, err
 	}
 	if made.totals.Events != p.Events {
@@ -183,47 +184,39 @@ type contents struct {
 	rollups []parquetfile.RollupRow
 }
 
-// span is the events of an hour with numbers in [from, to), so many of them.
-type span struct {
-	from, to uint64
-	events   int64
-}
-
 // writeContents writes a span of an hour's events, sorted, with their sums, into a file for each of trees. The same events give the same bytes.
-func (l *Ledger) writeContents(s *state, h usage.Hour, of span, dimensions []string, files [len(trees)]*countingFile) (contents, error) {
+func (l *Ledger) writeContents(s *state, h usage.Hour, of span, dimensions []string, files [len(trees)]*countingFile) (made contents, err error) {
 	grouping, err := groupingOf(dimensions)
 	if err != nil {
 		return contents{}, err
 	}
-	events, err := s.readStored(h, of)
+	events, err := s.readSpan(h, of)
 	if err != nil {
 		return contents{}, err
 	}
+	defer func() { err = errors.Join(err, events.free()) }()
 	w := parquetfile.NewPartWriter(files[0], files[2], files[1], grouping)
-	var e usage.Event
-	for _, i := range sortStored(events) {
-		if err := events[i].decodeShared(&e); err != nil {
-			return contents{}, err
-		}
-		if err := w.Write(&e); err != nil {
-			return contents{}, err
-		}
+	if err := events.each(w.Write); err != nil {
+		return contents{}, err
 	}
 	totals, err := w.Close()
 	if err != nil {
 		return contents{}, err
 	}
-	return contents{totals, w.Rollups()}, nil
+	return contents{totals, ownStrings(w.Rollups())}, nil
 }
 
-// readStored reads a span of an hour's events, as they came.
-func (s *state) readStored(h usage.Hour, of span) (events []stored, err error) {
-	events = make([]stored, 0, of.events)
-	err = s.store.scan(hourSeqKey(keyChunk, h, of.from), hourSeqKey(keyChunk, h, of.to), func(_, value []byte) (err error) {
-		events, err = splitChunk(events, value)
-		return err
-	})
-	return events, err
+// ownStrings lets the strings of rows be of the heap.
+func ownStrings(rows []parquetfile.RollupRow) []parquetfile.RollupRow {
+	for i := range rows {
+		for _, s := range totalStrings(&rows[i]) {
+			*s = strings.Clone(*s)
+		}
+		for j := range rows[i].Extra {
+			rows[i].Extra[j] = strings.Clone(rows[i].Extra[j])
+		}
+	}
+	return rows
 }
 
 func hourText(h usage.Hour) string { return "hour " + h.Start().Time().Format("2006-01-02T15Z") }

@@ -72,12 +72,12 @@ func (s *TotalSums) Add(e *usage.Event) error {
 	return nil
 }
 
-// Totals are the sums so far.
+// Totals are the sums so far. They lead to no string of an event.
 func (s *TotalSums) Totals() Totals {
 	t := s.totals
 	t.Quantities, t.Costs, t.Prices = []MeterTotal{}, amountTotals(s.costs), amountTotals(s.prices)
 	for k, v := range s.meters {
-		t.Quantities = append(t.Quantities, MeterTotal{k.meter, k.unit, string(v.Append(nil, usage.QuantityScale))})
+		t.Quantities = append(t.Quantities, MeterTotal{strings.Clone(k.meter), strings.Clone(k.unit), string(v.Append(nil, usage.QuantityScale))})
 	}
 	slices.SortFunc(t.Quantities, compareMeters)
 	return t
@@ -90,7 +90,7 @@ func compareMeters(a, b MeterTotal) int {
 func amountTotals(sums map[string]Money) []AmountTotal {
 	totals := []AmountTotal{}
 	for _, currency := range sortedKeys(sums) {
-		totals = append(totals, AmountTotal{currency, string(sums[currency].Amount.Append(nil, usage.AmountScale))})
+		totals = append(totals, AmountTotal{strings.Clone(currency), string(sums[currency].Amount.Append(nil, usage.AmountScale))})
 	}
 	return totals
 }
