@@ -12,8 +12,9 @@ const (
 	// passes by once. GOGC in the environment goes before it.
 	gcPercent = 200
 
-	// memoryShare is how much of a control group's limit Go may use; the rest is for what is not its heap, files that are mapped included.
-	memoryShare = 0.875
+	// memoryShare is how much of a control group's limit Go may use; the rest is for what is not its heap: the events of which the ledger makes a part, an eighth of the
+	// limit at most, and files that are mapped.
+	memoryShare = 0.75
 )
 
 // boundMemory lets garbage be collected more often when the heap comes near what the process's control group may have, so that room for garbage is no reason to be

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +42,14 @@ func newUsageExporter(set exporter.Settings, config *Config) (*usageExporter, er
 	return &usageExporter{config: config, set: set.TelemetrySettings, telemetry: telemetry}, nil
 }
 
+// sealBytes is how many bytes of events are made into one part, all of which are in memory then and not of Go's heap: a sixth of what Go may have at most, which the
+// program leaves room for when its control group has a limit.
+func sealBytes(memoryLimit int64) int64 {
+	return max(fewestSealBytes, min(ledger.DefaultSealBytes, memoryLimit/6))
+}
+
+const fewestSealBytes = 8 << 20
+
 func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 	l, err := ledger.Open(ledger.Options{
 		Directory:      e.config.Directory,
@@ -57,6 +66,7 @@ func (e *usageExporter) start(ctx context.Context, host component.Host) error {
 
 		MinFreeBytes: e.config.MinFreeBytes,
 		CacheBytes:   e.config.CacheBytes,
+		SealBytes:    sealBytes(debug.SetMemoryLimit(-1)),
 		Logger:       e.set.Logger,
 		Observer:     observer{e.telemetry},
 	})

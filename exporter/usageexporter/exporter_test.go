@@ -2,6 +2,7 @@ package usageexporter
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
 	"github.com/usagebox/otelcol-usagebox/exporter/usageexporter/internal/metadatatest"
+	"github.com/usagebox/otelcol-usagebox/internal/ledger"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -186,4 +188,12 @@ func TestNothingLeavesThatTheFeedHasNotSent(t *testing.T) {
 	refuse.Store(false)
 	require.Eventually(t, func() bool { return len(lines(t, cfg, "webhook")) == 1 && files() == 0 }, 60*time.Second, 10*time.Millisecond)
 	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+func TestPiecesThatAreSealedAreSmallWhereMemoryIsLimited(t *testing.T) {
+	for limit, want := range map[int64]int64{math.MaxInt64: ledger.DefaultSealBytes, 300 << 20: 50 << 20, 10 << 20: 8 << 20} {
+		if got := sealBytes(limit); got != want {
+			t.Errorf("of %d bytes of memory pieces are of %d, want %d", limit, got, want)
+		}
+	}
 }

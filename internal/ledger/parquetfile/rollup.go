@@ -72,6 +72,15 @@ func (r *RollupRow) Compare(o *RollupRow) int {
 type Rollup struct {
 	grouping *Grouping
 	rows     map[rollupKey]*RollupRow
+	recent   [recentLines]recentRow // by the line's place in its event: an event often has the keys of the one before it
+}
+
+// recentLines is for how many of an event's lines it is remembered where the last ones went.
+const recentLines = 8
+
+type recentRow struct {
+	key rollupKey
+	row *RollupRow
 }
 
 // NewRollup sums by g; nil is DefaultGrouping.
@@ -86,17 +95,26 @@ func NewRollup(g *Grouping) *Rollup {
 func (r *Rollup) Add(e *usage.Event) error {
 	for i := range e.Lines {
 		l := &e.Lines[i]
-		k := r.grouping.key(e, l)
-		row := r.rows[k]
-		if row == nil {
-			row = newRollupRow(k, len(r.grouping.extra), e.Timestamp)
-			r.rows[k] = row
-		}
-		if err := row.add(e, l); err != nil {
+		if err := r.row(r.grouping.key(e, l), i, e.Timestamp).add(e, l); err != nil {
 			return fmt.Errorf("rollup of customer %q, meter %q: %w", e.Customer, l.Meter, err)
 		}
 	}
 	return nil
+}
+
+// row is that of a key, for the i-th line of an event.
+func (r *Rollup) row(k rollupKey, i int, at usage.Micros) *RollupRow {
+	recent := &r.recent[i%recentLines]
+	if recent.row != nil && recent.key == k {
+		return recent.row
+	}
+	row := r.rows[k]
+	if row == nil {
+		row = newRollupRow(k, len(r.grouping.extra), at)
+		r.rows[k] = row
+	}
+	*recent = recentRow{k, row}
+	return row
 }
 
 func newRollupRow(k rollupKey, extra int, at usage.Micros) *RollupRow {

@@ -40,14 +40,20 @@ type meterKey struct{ meter, unit string }
 // TotalSums sums events into Totals. The zero value is ready.
 type TotalSums struct {
 	totals        Totals
-	meters        map[meterKey]decimal.Int128
+	meters        map[meterKey]*decimal.Int128
 	costs, prices map[string]Money
+	recent        [recentLines]recentMeter // by the line's place in its event
+}
+
+type recentMeter struct {
+	key meterKey
+	sum *decimal.Int128
 }
 
 // Add adds e. After an error, which wraps ErrOverflow, the sums are not to be used.
 func (s *TotalSums) Add(e *usage.Event) error {
 	if s.meters == nil {
-		s.meters, s.costs, s.prices = map[meterKey]decimal.Int128{}, map[string]Money{}, map[string]Money{}
+		s.meters, s.costs, s.prices = map[meterKey]*decimal.Int128{}, map[string]Money{}, map[string]Money{}
 		s.totals.FirstAt, s.totals.LastAt = e.Timestamp, e.Timestamp
 	}
 	s.totals.Events++
@@ -56,12 +62,11 @@ func (s *TotalSums) Add(e *usage.Event) error {
 	s.totals.LastAt = max(s.totals.LastAt, e.Timestamp)
 	for i := range e.Lines {
 		l := &e.Lines[i]
-		k := meterKey{l.Meter, l.Unit}
-		sum, err := addSum(s.meters[k], decimal.FromInt64(int64(l.Quantity)))
-		if err != nil {
+		sum := s.meter(meterKey{l.Meter, l.Unit}, i)
+		var err error
+		if *sum, err = addSum(*sum, decimal.FromInt64(int64(l.Quantity))); err != nil {
 			return fmt.Errorf("total of meter %q: %w", l.Meter, err)
 		}
-		s.meters[k] = sum
 		if err := addCharge(s.costs, l.Cost); err != nil {
 			return fmt.Errorf("total cost: %w", err)
 		}
@@ -70,6 +75,21 @@ func (s *TotalSums) Add(e *usage.Event) error {
 		}
 	}
 	return nil
+}
+
+// meter is the sum of a meter, for the i-th line of an event.
+func (s *TotalSums) meter(k meterKey, i int) *decimal.Int128 {
+	recent := &s.recent[i%recentLines]
+	if recent.sum != nil && recent.key == k {
+		return recent.sum
+	}
+	sum := s.meters[k]
+	if sum == nil {
+		sum = new(decimal.Int128)
+		s.meters[k] = sum
+	}
+	*recent = recentMeter{k, sum}
+	return sum
 }
 
 // Totals are the sums so far. They lead to no string of an event.
