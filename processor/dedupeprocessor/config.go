@@ -19,7 +19,7 @@ type Config struct {
 	// MaxDisk bounds the index, in bytes: beyond it the oldest part of the window is forgotten early. At least 16 MiB.
 	MaxDisk int64 `mapstructure:"max_disk"`
 
-	// CacheSize is the memory for blocks of the index, in bytes. At least 1 MiB.
+	// CacheSize bounds the memory for filters of the index, in bytes: 2 for each event that is remembered. Beyond it a new event costs reads. At least 1 MiB.
 	CacheSize int64 `mapstructure:"cache_size"`
 
 	// prevent unkeyed literal initialization
@@ -27,7 +27,7 @@ type Config struct {
 }
 
 func createDefaultConfig() component.Config {
-	return &Config{Directory: "./usage/state/dedupe", Window: 24 * time.Hour, MaxDisk: 4 << 30, CacheSize: 32 << 20}
+	return &Config{Directory: "./usage/state/dedupe", Window: 24 * time.Hour, MaxDisk: 4 << 30, CacheSize: 192 << 20}
 }
 
 // Validate names every field that is wrong, and what it accepts.

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.uber.org/zap"
 
+	"github.com/usagebox/otelcol-usagebox/processor/dedupeprocessor/internal/index"
 	"github.com/usagebox/otelcol-usagebox/processor/dedupeprocessor/internal/metadata"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -28,12 +29,12 @@ type dedupe struct {
 	telemetry *metadata.TelemetryBuilder
 	now       func() time.Time
 	fs        vfs.FS
-	index     *index
+	index     *index.Index
 
-	conflicts, forgotten seldom // what of them is logged
+	conflicts, forgotten, trouble seldom // what of them is logged
 
 	mu      sync.Mutex // guards flights
-	flights map[hash]*flight
+	flights map[index.Hash]*flight
 }
 
 // flight is events of one batch on their way through the rest of the pipeline.
@@ -44,18 +45,28 @@ func newDedupe(set processor.Settings, config *Config, next consumer.Logs, now f
 	if err != nil {
 		return nil, err
 	}
-	return &dedupe{config: config, next: next, logger: set.Logger, telemetry: telemetry, now: now, fs: vfs.Default, flights: map[hash]*flight{}}, nil
+	return &dedupe{config: config, next: next, logger: set.Logger, telemetry: telemetry, now: now, fs: vfs.Default, flights: map[index.Hash]*flight{}}, nil
 }
 
 func (d *dedupe) Start(context.Context, component.Host) (err error) {
-	if d.index, err = openIndex(d.config, d.fs, d.logger); err != nil {
+	x, err := index.Open(index.Options{
+		Directory: d.config.Directory, Window: d.config.Window, MaxDisk: d.config.MaxDisk, CacheSize: d.config.CacheSize, FS: d.fs, Logger: d.logger, Report: d.report,
+	})
+	if err != nil {
 		return err
 	}
-	index := d.index
+	d.index = x
 	return d.telemetry.RegisterUsageboxDedupeIndexSizeCallback(func(_ context.Context, o metric.Int64Observer) error {
-		o.Observe(index.size())
+		o.Observe(x.Size())
 		return nil
 	})
+}
+
+// report tells the log what is wrong with the index.
+func (d *dedupe) report(err error) {
+	if others, due := d.trouble.due(d.now()); due {
+		d.logger.Warn("dedupe's index", zap.Int("others_before", others), zap.Error(err))
+	}
 }
 
 func (d *dedupe) Shutdown(context.Context) error {
@@ -63,9 +74,9 @@ func (d *dedupe) Shutdown(context.Context) error {
 	if d.index == nil {
 		return nil
 	}
-	index := d.index
+	x := d.index
 	d.index = nil
-	return index.close()
+	return x.Close()
 }
 
 func (*dedupe) Capabilities() consumer.Capabilities { return consumer.Capabilities{MutatesData: true} }
@@ -115,18 +126,15 @@ func together(refused []error) error {
 // pass sends on what is new, up to the first event that another batch has on its way: that batch's flight is wait, and the rest, in order, is later.
 func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait *flight, err error) {
 	later = plog.NewLogs()
-	records := read(ld)
+	b := read(ld)
+	defer b.release()
 	own := &flight{landed: make(chan struct{})}
-	mine := d.claim(own, records)
-	defer d.land(own, mine.records)
-	sum, err := d.sort(mine)
-	if err != nil {
-		d.telemetry.UsageboxDedupeFailed.Add(ctx, int64(len(records)))
-		return later, nil, fmt.Errorf("the index of known events can't be read, nothing was taken: %w", err)
-	}
-	if wait = mine.wait; wait != nil {
+	wait = d.claim(own, b)
+	defer d.land(own, b)
+	sum := d.sort(ld, b)
+	if wait != nil {
 		ld.CopyTo(later)
-		keepOnly(later, func(i int) bool { return i >= len(mine.records) })
+		keepOnly(later, func(i int) bool { return i >= len(b.records) })
 	}
 	d.telemetry.UsageboxDedupeDuplicates.Add(ctx, sum.duplicates)
 	d.telemetry.UsageboxDedupeConflicts.Add(ctx, sum.conflicts)
@@ -135,7 +143,7 @@ func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait 
 		return later, wait, nil
 	}
 	if wait != nil || sum.duplicates > 0 {
-		keepOnly(ld, func(i int) bool { return i < len(mine.records) && !mine.records[i].drop })
+		keepOnly(ld, func(i int) bool { return i < len(b.records) && !b.records[i].drop })
 	}
 	err = d.next.ConsumeLogs(ctx, ld)
 	rejections, partly := usage.Rejected(err)
@@ -145,28 +153,15 @@ func (d *dedupe) pass(ctx context.Context, ld plog.Logs) (later plog.Logs, wait 
 	}
 	d.telemetry.UsageboxDedupeRejected.Add(ctx, int64(len(rejections)))
 	d.telemetry.UsageboxDedupePassed.Add(ctx, sum.events-int64(len(rejections)))
-	d.remember(ctx, mine.records, rejections)
+	d.remember(ctx, b.taken(rejections))
 	return later, wait, err
 }
 
-// remember puts what was taken into the index. A key that is among the rejections is left to the ledger, whatever payload was refused.
-func (d *dedupe) remember(ctx context.Context, records []record, rejections []usage.Rejection) {
-	var refused map[usage.Key]bool
-	for _, r := range rejections {
-		if refused == nil {
-			refused = make(map[usage.Key]bool, len(rejections))
-		}
-		refused[r.Key] = true
-	}
-	taken := make([]entry, 0, len(records))
-	for i := range records {
-		if r := &records[i]; r.kind == anEvent && !r.drop && !refused[r.key] {
-			taken = append(taken, entry{r.hash, r.payload})
-		}
-	}
+// remember puts what was taken into the index.
+func (d *dedupe) remember(ctx context.Context, taken []index.Entry) {
 	now := d.now()
-	evicted, err := d.index.record(taken, now)
-	d.telemetry.UsageboxDedupeEvicted.Add(ctx, int64(evicted))
+	evicted, err := d.index.Record(taken, now)
+	d.telemetry.UsageboxDedupeEvicted.Add(ctx, evicted)
 	if err == nil {
 		return
 	}
@@ -179,16 +174,17 @@ func (d *dedupe) remember(ctx context.Context, records []record, rejections []us
 // sorted is what becomes of records.
 type sorted struct{ events, foreign, duplicates, conflicts int64 }
 
-// sort decides for every record, in order, whether it is dropped.
-func (d *dedupe) sort(mine claimed) (sum sorted, err error) {
+// sort decides for every record of b, in order, whether it is dropped.
+func (d *dedupe) sort(ld plog.Logs, b *batch) (sum sorted) {
 	now := d.now()
-	live := d.index.live(now)
-	var first map[hash]usage.Payload // the payload that a copy must have
-	if mine.copies {
-		first = make(map[hash]usage.Payload, len(mine.records))
+	d.index.Seen(now, b.entries, b.known)
+	var first map[index.Hash]usage.Payload // the payload that a copy must have
+	if b.copies {
+		first = make(map[index.Hash]usage.Payload, len(b.entries))
 	}
-	for i := range mine.records {
-		r := &mine.records[i]
+	n := 0
+	for i := range b.records {
+		r := &b.records[i]
 		switch r.kind {
 		case foreign:
 			sum.foreign++
@@ -197,76 +193,63 @@ func (d *dedupe) sort(mine claimed) (sum sorted, err error) {
 			sum.events++
 			continue
 		}
-		known, seen := first[r.hash]
-		if !seen {
-			if known, seen, err = d.index.seen(live, r.hash); err != nil {
-				return sum, err
-			}
-			if !seen {
-				known = r.payload
-			}
-			if mine.copies {
-				first[r.hash] = known
+		e, known := &b.entries[n], b.known[n]
+		n++
+		if b.copies {
+			if payload, again := first[e.Hash]; again {
+				known = index.Known{Payload: payload, Found: true}
+			} else if known.Found {
+				first[e.Hash] = known.Payload
+			} else {
+				first[e.Hash] = e.Payload
 			}
 		}
-		if seen && known == r.payload {
+		if known.Found && known.Payload == e.Payload {
 			r.drop = true
 			sum.duplicates++
 			continue
 		}
-		if seen {
+		if known.Found {
 			sum.conflicts++
-			d.conflict(r.key, now)
+			d.conflict(ld, i, now)
 		}
 		sum.events++
 	}
-	return sum, nil
+	return sum
 }
 
-// conflict tells the log of an event with another payload.
-func (d *dedupe) conflict(k usage.Key, now time.Time) {
+// conflict tells the log of record number i of ld, an event with another payload.
+func (d *dedupe) conflict(ld plog.Logs, i int, now time.Time) {
 	if others, due := d.conflicts.due(now); due {
+		k := keyAt(ld, i)
 		d.logger.Warn("an event came again with another payload: it is passed on, and the ledger keeps the first",
 			zap.String("event_id", k.ID), zap.String("customer", k.Customer), zap.Int("others_before", others))
 	}
 }
 
-// claimed is the records that a flight may take, and the flight that has the next one.
-type claimed struct {
-	records []record
-	copies  bool // some are of one event
-	wait    *flight
-}
-
-// claim takes the events of records, up to one that another flight has.
-func (d *dedupe) claim(own *flight, records []record) (mine claimed) {
+// claim takes the events of b, up to one that another flight has: b ends before it.
+func (d *dedupe) claim(own *flight, b *batch) (wait *flight) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range records {
-		if records[i].kind != anEvent {
-			continue
-		}
-		switch other := d.flights[records[i].hash]; other {
+	for i := range b.entries {
+		switch other := d.flights[b.entries[i].Hash]; other {
 		case nil:
-			d.flights[records[i].hash] = own
+			d.flights[b.entries[i].Hash] = own
 		case own:
-			mine.copies = true
+			b.copies = true
 		default:
-			mine.records, mine.wait = records[:i], other
-			return mine
+			b.endBefore(i)
+			return other
 		}
 	}
-	mine.records = records
-	return mine
+	return nil
 }
 
-func (d *dedupe) land(own *flight, records []record) {
+func (d *dedupe) land(own *flight, b *batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for i := range records {
-		if records[i].kind == anEvent {
-			delete(d.flights, records[i].hash)
-		}
+	for i := range b.entries {
+		delete(d.flights, b.entries[i].Hash)
 	}
 	close(own.landed)
 }
