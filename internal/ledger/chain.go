@@ -22,14 +22,17 @@ type ChainRecord struct {
 	Version  int                `json:"v"` // 1
 	Number   uint64             `json:"n"` // from 1
 	Writer   string             `json:"writer"`
-	Hour     string             `json:"hour"` // RFC 3339, UTC
-	Part     string             `json:"part"` // file name without its extension; empty in a record of files that left
+	Hour     string             `json:"hour"`          // RFC 3339, UTC; of a daily part the first of its day
+	Day      string             `json:"day,omitempty"` // of a daily part or files of such: YYYY-MM-DD
+	Part     string             `json:"part"`          // file name without its extension; empty in a record of files that left
 	SealedAt usage.Micros       `json:"sealed_at_us"`
-	Files    []ChainFile        `json:"files"`          // events, runs, rollups
-	Totals   parquetfile.Totals `json:"totals"`         // of the events file
-	Left     []ChainFile        `json:"left,omitempty"` // files of one table that are older than their retention; Totals are those of their parts
-	Replaces []string           `json:"replaces"`       // the parts whose events it holds; itself where the file system can't exchange folders
-	Previous string             `json:"prev"`           // SHA-256 of the line before, in hex; empty in the first
+	Files    []ChainFile        `json:"files"`              // events, runs, rollups; of a daily part its one file
+	Totals   parquetfile.Totals `json:"totals"`             // of the events file; of a daily part those of all that it sums
+	Left     []ChainFile        `json:"left,omitempty"`     // files of one table that are older than their retention; Totals are those of their parts
+	Replaces []string           `json:"replaces"`           // the parts whose events it holds; itself where the file system can't exchange folders
+	Covers   []string           `json:"covers,omitempty"`   // of a daily part: the sealed parts whose rollups it sums beside the daily parts that it replaces
+	InDaily  bool               `json:"in_daily,omitempty"` // of a part merged of late parts: these were in daily parts
+	Previous string             `json:"prev"`               // SHA-256 of the line before, in hex; empty in the first
 }
 
 // ChainFile is one file of a sealed part.

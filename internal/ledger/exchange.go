@@ -187,5 +187,8 @@ func (l *Ledger) chainRecord(h usage.Hour, seal *sealed) *ChainRecord {
 // recordPath is a file's path below the ledger's directory.
 func (l *Ledger) recordPath(tree string, h usage.Hour, name string) string {
 	t := h.Start().Time()
+	if tree == treeDaily {
+		return fmt.Sprintf("%s/date=%s/writer=%s/%s%s", tree, t.Format("2006-01-02"), l.o.WriterID, name, extension)
+	}
 	return fmt.Sprintf("%s/date=%s/hour=%02d/writer=%s/%s%s", tree, t.Format("2006-01-02"), t.Hour(), l.o.WriterID, name, extension)
 }

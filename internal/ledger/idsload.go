@@ -157,13 +157,13 @@ func (x *ids) close() (err error) {
 }
 
 // migrateIDs brings a store of an earlier version to this one. Of version 2, which has ids itself, it makes a table of them. Version 3 has tables of the version before (see
-// idtable), which are read as they are; with the number, programs that can't read newer ones refuse the store.
+// idtable), which are read as they are; version 4 has no daily parts, which are made as if their days had just ended. With the number, programs that don't know them refuse the store.
 func (s *state) migrateIDs(l *Ledger) error {
 	version, err := s.store.getNumber(metaVersion)
 	if err != nil || version == stateVersion {
 		return err
 	}
-	if version == 3 {
+	if version > oldestVersion {
 		return s.update(func(b *pebble.Batch) error { return setNumber(b, metaVersion, stateVersion) })
 	}
 	var first []byte

@@ -21,6 +21,7 @@ const (
 	keyTarget  = 'K' // digest of (customer, event id) → target: what corrections have made of an event
 	keyChain   = 'L' // record number → line of the chain
 	keyMeta    = 'M' // name → see the names below
+	keyDaily   = 'N' // day, number → daily
 	keyPart    = 'P' // hour, first event → part
 	keyRefused = 'Q' // day, first record → refusedPart
 	keyRefusal = 'R' // day, record → refusal
@@ -36,12 +37,13 @@ const (
 	metaNext    = "next"    // number of the next event
 	metaRefused = "refused" // number of the next refusal
 	metaChange  = "change"  // number of the last change
+	metaDaily   = "daily"   // number of the next daily part
 	metaIDs     = "ids"     // events with lower numbers have their ids in tables
 )
 
-// stateVersion is the version of the layout of the store. A directory of the two before is brought to it, of any other it is refused.
+// stateVersion is the version of the layout of the store. A directory of the three before is brought to it, of any other it is refused.
 const (
-	stateVersion  = 4
+	stateVersion  = 5
 	oldestVersion = 2
 )
 

@@ -28,7 +28,7 @@ const maxLateParts = 8
 
 // mergeLate makes one sealed part of an hour's last ones of late usage when there are many. The part that was sealed first stays.
 func (l *Ledger) mergeLate(ctx context.Context, s *state, h usage.Hour) error {
-	for !l.noExchange {
+	for !l.noExchange && (s.days.plan == nil || s.days.day != dayOf(h)) {
 		m, err := l.chooseLate(s, h)
 		if err != nil || m == nil {
 			return err
@@ -48,7 +48,7 @@ func (l *Ledger) mergeLate(ctx context.Context, s *state, h usage.Hour) error {
 }
 
 // chooseLate is which late parts of an hour are to be merged at present, nil for none: the last ones that were merged equally often, as many as one
-// sealed part holds.
+// sealed part holds. They are all in daily parts, or none is.
 func (l *Ledger) chooseLate(s *state, h usage.Hour) (*lateMerge, error) {
 	parts, err := s.sealedParts(h)
 	if err != nil {
@@ -57,7 +57,7 @@ func (l *Ledger) chooseLate(s *state, h usage.Hour) (*lateMerge, error) {
 	first, bytes := len(parts), int64(0)
 	for first > 0 {
 		p := &parts[first-1]
-		if bytes += p.Bytes; !p.Done || p.Late == 0 || p.Left != 0 || p.Late != parts[len(parts)-1].Late || bytes > l.o.SealBytes {
+		if bytes += p.Bytes; !p.Done || p.Late == 0 || p.Left != 0 || p.Late != parts[len(parts)-1].Late || p.Daily == 0 != (parts[len(parts)-1].Daily == 0) || bytes > l.o.SealBytes {
 			break
 		}
 		first--
@@ -67,7 +67,7 @@ func (l *Ledger) chooseLate(s *state, h usage.Hour) (*lateMerge, error) {
 		return nil, nil
 	}
 	m := &lateMerge{Hour: h, sealed: sealed{
-		From: parts[0].From, To: parts[len(parts)-1].To, At: l.now(), Last: true, Late: parts[0].Late + 1, Dimensions: l.o.RollupDimensions,
+		From: parts[0].From, To: parts[len(parts)-1].To, At: l.now(), Last: true, Late: parts[0].Late + 1, Daily: parts[len(parts)-1].Daily, Dimensions: l.o.RollupDimensions,
 	}}
 	for i := range parts {
 		m.Events += parts[i].Events
@@ -93,7 +93,7 @@ func (s *state) sealedParts(h usage.Hour) (parts []sealed, err error) {
 // checkSealed holds the events files of sealed parts against the chain, before anything is made of them.
 func (l *Ledger) checkSealed(s *state, h usage.Hour, parts []sealed) error {
 	for i := range parts {
-		record, err := s.chainRecord(parts[i].Record)
+		record, err := s.chainRecord(parts[i].Record, len(trees))
 		if err != nil {
 			return err
 		}
@@ -116,6 +116,7 @@ func (l *Ledger) finishLateMerge(s *state) error {
 		return nil
 	}
 	record := l.chainRecord(m.Hour, &m.sealed)
+	record.InDaily = m.Daily > 0
 	err := l.exchange(record, &replacement{
 		hour: m.Hour, name: m.Name, covers: m.Covers, events: m.Events, order: eventsLast,
 		write: func(files [len(trees)]*countingFile) (parquetfile.Totals, error) { return l.writeMerged(m, files) },
@@ -217,6 +218,9 @@ func (l *Ledger) recordLateMerge(s *state, record *ChainRecord) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.chain, s.merge = head, nil
+	if m.Daily == 0 {
+		s.days.waiting[dayOf(m.Hour)] -= len(m.Covers) - 1
+	}
 	return nil
 }
 
@@ -230,11 +234,11 @@ func (l *Ledger) dropLateMerge(s *state) error {
 	return nil
 }
 
-// chainRecord is a record of the chain by its number.
-func (s *state) chainRecord(n uint64) (*ChainRecord, error) {
+// chainRecord is a record of the chain by its number, which has so many files.
+func (s *state) chainRecord(n uint64, files int) (*ChainRecord, error) {
 	r := new(ChainRecord)
 	found, err := s.store.getJSON(numberKey(keyChain, n), r)
-	if err == nil && (!found || len(r.Files) != len(trees)) {
+	if err == nil && (!found || len(r.Files) != files) {
 		err = corrupt("the store", fmt.Errorf("record %d of the chain is not there or has other files", n))
 	}
 	return r, err

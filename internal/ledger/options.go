@@ -66,6 +66,8 @@ type Options struct {
 	idsPerTable int      // 0 is idsPerTable
 	maxParts    int      // 0 is maxOpenParts
 	maxLate     int      // 0 is maxLateParts
+	maxDaily    int      // 0 is maxDailyParts
+	maxDayFiles int      // 0 is maxDailyFiles
 }
 
 func (o *Options) setDefaults() error {

@@ -16,6 +16,7 @@ const (
 	treeRollups = "rollups"
 	treeRuns    = "runs"
 	treeRefused = "refused"
+	treeDaily   = "daily"
 )
 
 // trees are the ones that hold parts, in the order in which the files of a part appear: what sums up comes after what it
@@ -55,8 +56,11 @@ func (p paths) idTable(number uint64) string { return p.join(p.ids(), idFile(num
 // staged is where a tree's new folder of an hour is built.
 func (p paths) staged(tree string) string { return p.join(p.stage(), tree) }
 
-// hour is the writer's folder of an hour.
+// hour is the writer's folder of an hour, in daily/ of its day.
 func (p paths) hour(tree string, h usage.Hour) string {
+	if tree == treeDaily {
+		return p.day(tree, dayOf(h))
+	}
 	t := h.Start().Time()
 	return p.join(p.dir, tree, "date="+t.Format("2006-01-02"), fmt.Sprintf("hour=%02d", t.Hour()), "writer="+p.writer)
 }
@@ -65,10 +69,9 @@ func (p paths) part(tree string, h usage.Hour, name string) string {
 	return p.join(p.hour(tree, h), name+extension)
 }
 
-// day is the writer's folder of refusals of a day, counted from 1970.
-func (p paths) day(day int64) string {
-	date := usage.Micros(day * 24 * int64(usage.MicrosPerHour)).Time()
-	return p.join(p.dir, treeRefused, "date="+date.Format("2006-01-02"), "writer="+p.writer)
+// day is the writer's folder of a day, counted from 1970, in refused/ or daily/.
+func (p paths) day(tree string, day int64) string {
+	return p.join(p.dir, tree, "date="+dayDate(day), "writer="+p.writer)
 }
 
 // makeFolder makes a folder below the ledger's directory, and its parents where they are missing, so that they survive a power

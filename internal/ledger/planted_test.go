@@ -19,6 +19,18 @@ func simEveryOperation(round string, n int, unsynced int) []simStep {
 			steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "old", Seed: 5 + seed}, simStep{Op: "flush"}, simStep{Op: "later"})
 		}
 		round = "seal"
+	case "day":
+		steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "old", Seed: 5}, simStep{Op: "night"})
+		round = "seal"
+	case "days": // the third daily part, which takes the place of the two before
+		steps = append(steps, simStep{Op: "midnight"})
+		for seed := range uint64(2) {
+			steps = append(steps, simStep{Op: "old", Seed: 5 + seed}, simStep{Op: "flush"}, simStep{Op: "later"})
+			if seed == 0 {
+				steps = append(steps, simStep{Op: "seal"})
+			}
+		}
+		round = "seal"
 	case "leave":
 		steps = append(steps, simStep{Op: "later"}, simStep{Op: "seal"}, simStep{Op: "later"}, simStep{Op: "old", Seed: 5}, simStep{Op: "retain", Seed: 5}, simStep{Op: "later"})
 	}
@@ -38,7 +50,7 @@ func skipRaced(t *testing.T) {
 	}
 }
 
-var simRounds = []string{"ingest", "restart", "late", "merge", "leave", "flush", "seal"}
+var simRounds = []string{"ingest", "restart", "late", "merge", "leave", "day", "days", "flush", "seal"}
 
 func TestDyingAtAnyOperationLosesNothing(t *testing.T) {
 	skipRaced(t)
@@ -73,7 +85,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		forgetWaiting: "a waiting correction is not applied", totalsApart: "totals and part are recorded apart",
 		mergeBeforeExchange: "a merge is recorded before the folders are exchanged", mergeSkipsLast: "a merge leaves a part out",
 		leaveUnrecorded: "files leave before the chain says so", leaveEarly: "files leave too early", leaveForgets: "what left is forgotten",
-		idsBeforeTable: "ids are said to be in a table that is not there", sealDropsIDs: "a seal drops ids that are in no table",
+		dayBeforeSeals: "a day is summed before its hours are sealed", dailyTwice: "a sealed part enters two daily parts",
+		dailyBeforeFile: "a daily part is recorded before its file is there",
+		idsBeforeTable:  "ids are said to be in a table that is not there", sealDropsIDs: "a seal drops ids that are in no table",
 	}
 	// Bugs that hardly a seed finds are looked for first where the machine has to die for them.
 	rare := map[sabotage]string{mergeBeforeExchange: "merge", leaveUnrecorded: "leave"}

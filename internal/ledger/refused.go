@@ -186,7 +186,7 @@ func (l *Ledger) finishRefused(s *state) error {
 	}); err != nil {
 		return err
 	}
-	folder := l.paths.day(plan.Day)
+	folder := l.paths.day(treeRefused, plan.Day)
 	if err := l.paths.makeFolder(folder); err != nil {
 		return err
 	}

@@ -12,10 +12,11 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// Retention is how long the files of sealed parts stay, from the end of their hour; 0 is for ever. Sums stay as long as what they sum, or longer. What the
+// Retention is how long the files of sealed parts stay, from the end of their hour, and daily parts from that of their day; 0 is for ever. Sums stay as long as what they
+// sum, or longer; rollups stay until they are in a daily part. What the
 // store knows stays for ever: ids, so that a copy of an event that left is a duplicate, and the totals of hours.
 type Retention struct {
-	Events, Rollups, Runs time.Duration
+	Events, Rollups, Runs, Daily time.Duration
 }
 
 // MinRetention is the shortest time that is sensible: a month's invoice, and some days to object to it.
@@ -25,13 +26,15 @@ const MinRetention = 35 * 24 * time.Hour
 func (r Retention) Validate() error {
 	for _, sums := range [...]struct {
 		name string
-		time.Duration
-	}{{treeRollups, r.Rollups}, {treeRuns, r.Runs}} {
+		stay time.Duration
+		of   string
+		them time.Duration
+	}{{treeRollups, r.Rollups, treeEvents, r.Events}, {treeRuns, r.Runs, treeEvents, r.Events}, {treeDaily, r.Daily, treeRollups, r.Rollups}} {
 		switch {
-		case sums.Duration < 0 || r.Events < 0:
+		case sums.stay < 0 || sums.them < 0:
 			return errors.New("a time is negative: 0 is for ever")
-		case sums.Duration > 0 && (r.Events == 0 || r.Events > sums.Duration):
-			return fmt.Errorf("%s (%s) is shorter than %s (%s): sums stay as long as what they sum, or longer; 0 is for ever", sums.name, sums.Duration, treeEvents, orForEver(r.Events))
+		case sums.stay > 0 && (sums.them == 0 || sums.them > sums.stay):
+			return fmt.Errorf("%s (%s) is shorter than %s (%s): sums stay as long as what they sum, or longer; 0 is for ever", sums.name, sums.stay, sums.of, orForEver(sums.them))
 		}
 	}
 	return nil
@@ -44,16 +47,25 @@ func orForEver(d time.Duration) string {
 	return d.String()
 }
 
-// leaving is the files of an hour in one tree that are recorded in the chain as having left, and are to be removed.
+// leaving is the files of an hour, or day, in one tree that are recorded in the chain as having left, and are to be removed.
 type leaving struct {
 	Hour  usage.Hour `json:"hour"`
-	Tree  int        `json:"tree"`  // in trees
+	Tree  int        `json:"tree"`  // in leavingTrees
 	Names []string   `json:"names"` // of parts
 }
 
+// leavingTrees are those whose files leave.
+var leavingTrees = [...]string{treeEvents, treeRuns, treeRollups, treeDaily}
+
 const (
-	leftEvents = 1  // bit of sealed.Left
-	maxLeaving = 50 // records in one round, so that what came is not kept waiting
+	leavingRollups = 2
+	leavingDaily   = 3
+)
+
+const (
+	leftEvents  = 1 << 0 // bits of sealed.Left
+	leftRollups = 1 << rollupsFile
+	maxLeaving  = 50 // records in one round, so that what came is not kept waiting
 )
 
 // errLeft says that an event is known and is not in the ledger's files any more.
@@ -119,12 +131,12 @@ func (l *Ledger) retain(ctx context.Context, s *state) error {
 }
 
 // leaveBefore is, by tree, the hour before which the time of files is over.
-func (l *Ledger) leaveBefore() (limits [len(trees)]usage.Hour) {
+func (l *Ledger) leaveBefore() (limits [len(leavingTrees)]usage.Hour) {
 	now := l.now()
 	if l.o.sabotage == leaveEarly {
 		now += usage.MicrosPerHour
 	}
-	for i, d := range [...]time.Duration{l.o.Retention.Events, l.o.Retention.Runs, l.o.Retention.Rollups} {
+	for i, d := range [...]time.Duration{l.o.Retention.Events, l.o.Retention.Runs, l.o.Retention.Rollups, l.o.Retention.Daily} {
 		if d > 0 {
 			limits[i] = (now - usage.Micros(d/time.Microsecond)).Hour()
 		}
@@ -133,8 +145,8 @@ func (l *Ledger) leaveBefore() (limits [len(trees)]usage.Hour) {
 }
 
 // nextLeaving is the next hour that has files of sealed parts which are to leave, nil when there is none.
-func (s *state) nextLeaving(limits [len(trees)]usage.Hour) (*leaving, error) {
-	for i, limit := range limits {
+func (s *state) nextLeaving(limits [len(leavingTrees)]usage.Hour) (*leaving, error) {
+	for i, limit := range limits[:leavingDaily] {
 		if s.leaveFrom[i] >= limit {
 			continue
 		}
@@ -144,7 +156,7 @@ func (s *state) nextLeaving(limits [len(trees)]usage.Hour) (*leaving, error) {
 			if err := decodeJSON(key, value, &p); err != nil {
 				return err
 			}
-			if !p.Done || p.Left&(1<<i) != 0 {
+			if !p.Done || p.Left&(1<<i) != 0 || i == leavingRollups && p.Daily == 0 {
 				return nil
 			}
 			if len(plan.Names) > 0 && hourOf(key) != plan.Hour {
@@ -163,28 +175,35 @@ func (s *state) nextLeaving(limits [len(trees)]usage.Hour) (*leaving, error) {
 		}
 		s.leaveFrom[i] = limit
 	}
-	return nil, nil
+	return s.nextDayLeaving(dayOf(limits[leavingDaily]))
 }
 
-// recordLeaving says in the chain which files of an hour leave, with the totals of their parts.
-func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
-	parts, err := s.sealedParts(plan.Hour)
-	if err != nil {
-		return err
+// nextDayLeaving is the oldest day before a day that has daily parts, nil when there is none.
+func (s *state) nextDayLeaving(limit int64) (*leaving, error) {
+	day, found := limit, false
+	for d := range s.days.parts {
+		if d < day && (s.days.plan == nil || s.days.day != d) {
+			day, found = d, true
+		}
 	}
-	parts = slices.DeleteFunc(parts, func(p sealed) bool { return !slices.Contains(plan.Names, p.Name) })
+	if !found {
+		return nil, nil
+	}
+	plan := &leaving{Hour: firstHour(day), Tree: leavingDaily}
+	parts, err := s.dailyParts(day)
+	for i := range parts {
+		plan.Names = append(plan.Names, dailyName(parts[i].Number))
+	}
+	return plan, err
+}
+
+// recordLeaving says in the chain which files of an hour or day leave, with the totals of their parts.
+func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
 	record := l.chainRecord(plan.Hour, &sealed{At: l.now(), Covers: []string{}})
 	record.Files = []ChainFile{}
-	for i := range parts {
-		of, err := s.chainRecord(parts[i].Record)
-		if err != nil {
-			return err
-		}
-		parts[i].Left |= 1 << plan.Tree
-		record.Left = append(record.Left, of.Files[plan.Tree])
-		if record.Totals, err = record.Totals.Plus(of.Totals); err != nil {
-			return corrupt(fmt.Sprintf("record %d of the chain", of.Number), err)
-		}
+	mark, err := s.markLeaving(plan, record)
+	if err != nil {
+		return err
 	}
 	if l.o.sabotage == leaveUnrecorded {
 		if err := l.removeLeaving(plan); err != nil {
@@ -196,10 +215,8 @@ func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
 		if head, err = s.appendChain(b, []*ChainRecord{record}); err != nil {
 			return err
 		}
-		for i := range parts {
-			if err := setJSON(b, hourSeqKey(keySealed, plan.Hour, parts[i].From), &parts[i]); err != nil {
-				return err
-			}
+		if err := mark(b); err != nil {
+			return err
 		}
 		return setJSON(b, hourKey(keyLeaving, plan.Hour), plan)
 	}); err != nil {
@@ -208,7 +225,65 @@ func (l *Ledger) recordLeaving(s *state, plan *leaving) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.chain, s.leaving = head, plan
+	if plan.Tree == leavingDaily {
+		delete(s.days.parts, dayOf(plan.Hour))
+	}
 	return nil
+}
+
+// markLeaving fills in the record of what leaves; mark is what the store remembers of it.
+func (s *state) markLeaving(plan *leaving, record *ChainRecord) (mark func(*pebble.Batch) error, err error) {
+	leave := func(number uint64, files, file int) error {
+		of, err := s.chainRecord(number, files)
+		if err != nil {
+			return err
+		}
+		record.Left = append(record.Left, of.Files[file])
+		if record.Totals, err = record.Totals.Plus(of.Totals); err != nil {
+			return corrupt(fmt.Sprintf("record %d of the chain", of.Number), err)
+		}
+		return nil
+	}
+	if plan.Tree == leavingDaily {
+		day := dayOf(plan.Hour)
+		record.Day = dayDate(day)
+		parts, err := s.dailyParts(day)
+		if err != nil {
+			return nil, err
+		}
+		for i := range parts {
+			if err := leave(parts[i].Record, 1, 0); err != nil {
+				return nil, err
+			}
+		}
+		return func(b *pebble.Batch) error {
+			for i := range parts {
+				if err := b.Delete(dailyKey(day, parts[i].Number), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, nil
+	}
+	parts, err := s.sealedParts(plan.Hour)
+	if err != nil {
+		return nil, err
+	}
+	parts = slices.DeleteFunc(parts, func(p sealed) bool { return !slices.Contains(plan.Names, p.Name) })
+	for i := range parts {
+		if err := leave(parts[i].Record, len(trees), plan.Tree); err != nil {
+			return nil, err
+		}
+		parts[i].Left |= 1 << plan.Tree
+	}
+	return func(b *pebble.Batch) error {
+		for i := range parts {
+			if err := setJSON(b, hourSeqKey(keySealed, plan.Hour, parts[i].From), &parts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 // finishLeaving removes what the chain says has left, once the chain's file says so too.
@@ -233,7 +308,7 @@ func (l *Ledger) finishLeaving(s *state) error {
 
 // removeLeaving removes files. What else is in their folder stays: usage that came late.
 func (l *Ledger) removeLeaving(plan *leaving) error {
-	tree := trees[plan.Tree]
+	tree := leavingTrees[plan.Tree]
 	live := l.paths.hour(tree, plan.Hour)
 	names, err := l.paths.list(live, extension)
 	if err != nil {
@@ -305,8 +380,8 @@ func (l *Ledger) takeOut(x *replacement, tree string, all bool) error {
 
 // removeEmpty removes the folders above a writer's folder of an hour that nothing is left in. Those that are not empty say so, and stay.
 func (l *Ledger) removeEmpty(live string) {
-	hour := l.paths.fs.PathDir(live)
-	if l.o.FS.Remove(hour) == nil {
-		_ = l.o.FS.Remove(l.paths.fs.PathDir(hour))
+	above := l.paths.fs.PathDir(live) // hour=HH, in daily/ date=YYYY-MM-DD
+	if l.o.FS.Remove(above) == nil {
+		_ = l.o.FS.Remove(l.paths.fs.PathDir(above))
 	}
 }

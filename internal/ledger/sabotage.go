@@ -27,6 +27,9 @@ const (
 	leaveForgets                 // the id of an event that left is not known any more
 	idsBeforeTable               // the store says that ids are in a table before the table is there
 	sealDropsIDs                 // a seal takes the chunks of events whose ids are in no table
+	dayBeforeSeals               // a day is summed before its hours are sealed, and what is sealed then is forgotten
+	dailyTwice                   // a sealed part is not marked as being in its daily part, so that it enters another
+	dailyBeforeFile              // a daily part is recorded before its file is there
 	sabotages                    // their number, and one
 )
 

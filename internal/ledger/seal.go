@@ -31,6 +31,7 @@ type sealed struct {
 	Late   int          `json:"late,omitempty"`   // 1: it is of late usage; more: it was merged of such so many times, less one
 	Record uint64       `json:"record,omitempty"` // its number in the chain, once done
 	Left   uint8        `json:"left,omitempty"`   // bit i: its file of trees[i] has left
+	Daily  uint64       `json:"daily,omitempty"`  // the daily part that its rollups entered; of one that was merged, the last
 
 	Dimensions []string `json:"dimensions"` // as in part
 }
@@ -57,7 +58,8 @@ func (l *Ledger) Seal(ctx context.Context) error {
 	if s.merge != nil || s.store.failure() != nil {
 		return err
 	}
-	return errors.Join(err, l.retain(ctx, s), l.mergeIDsSoon(s)) // also when it failed because the disk is full
+	// Also when it failed because the disk is full.
+	return errors.Join(err, l.retain(ctx, s), l.makeDaily(ctx, s), l.mergeIDsSoon(s))
 }
 
 func (l *Ledger) sealHours(ctx context.Context, s *state) error {
@@ -315,6 +317,9 @@ func (l *Ledger) recordSeal(s *state, h *hour, seals []*sealed, records []*Chain
 	h.flushedRecord, h.seal, s.chain, s.change = flushed, nil, head, change
 	h.parts = slices.Clone(h.parts[covered:])
 	s.sealedAgain(h.Hour)
+	if l.o.sabotage != dayBeforeSeals || s.days.parts[dayOf(h.Hour)] == 0 {
+		s.days.waiting[dayOf(h.Hour)] += len(seals)
+	}
 	s.openEvents -= plan.Events
 	s.openBytes -= plan.Bytes
 	if h.idle() {

@@ -88,13 +88,16 @@ type simFile struct {
 
 type simReader struct {
 	files  map[[32]byte]*simFile
-	names  map[string][32]byte // every name that was ever seen and its content
-	seen   map[usage.Key]bool  // events that a reader saw
+	names  map[string][32]byte   // every name that was ever seen and its content
+	seen   map[usage.Key]bool    // events that a reader saw
+	places map[usage.Key]simPart // of every event that was ever seen, the file in which it was first
 	parsed int
+
+	days simDays
 }
 
 func newSimReader() *simReader {
-	return &simReader{files: map[[32]byte]*simFile{}, names: map[string][32]byte{}, seen: map[usage.Key]bool{}}
+	return &simReader{files: map[[32]byte]*simFile{}, names: map[string][32]byte{}, seen: map[usage.Key]bool{}, places: map[usage.Key]simPart{}}
 }
 
 // read is the content of a file, complete and under a name that has no other content.
@@ -126,6 +129,11 @@ func (r *simReader) read(fs FS, tree, file string) (*simFile, error) {
 		parsed.events, err = readEvents(f, info.Size())
 	case treeRollups:
 		err = parquetfile.ReadRollups(f, info.Size(), func(row *parquetfile.RollupRow) error {
+			parsed.rollups = append(parsed.rollups, *row)
+			return nil
+		})
+	case treeDaily:
+		err = parquetfile.ReadDaily(f, info.Size(), func(row *parquetfile.RollupRow) error {
 			parsed.rollups = append(parsed.rollups, *row)
 			return nil
 		})
@@ -213,6 +221,7 @@ func (r *simReader) check(fs FS, m *simModel, complete bool) error {
 	if err != nil {
 		return err
 	}
+	r.place(events)
 	visible := map[usage.Key]bool{}
 	for hour, parts := range events {
 		for _, p := range parts {
@@ -246,6 +255,9 @@ func (r *simReader) check(fs FS, m *simModel, complete bool) error {
 		}
 	}
 	r.seen = visible
+	if err := r.checkDays(fs, m); err != nil {
+		return err
+	}
 	if complete {
 		return r.checkComplete(fs, m, visible)
 	}

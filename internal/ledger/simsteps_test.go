@@ -84,9 +84,19 @@ func (w *simWorld) step(op string) error {
 		w.clock.now = w.clock.now.Add(time.Duration(w.rng.IntN(5*60)) * time.Minute)
 		return w.seal()
 	case "advance":
-		w.clock.now = w.clock.now.Add(time.Duration(w.rng.IntN(100)) * time.Minute)
+		minutes := w.rng.IntN(100)
+		if minutes%3 == 1 {
+			w.night()
+			return w.seal()
+		}
+		w.clock.now = w.clock.now.Add(time.Duration(minutes) * time.Minute)
 	case "later":
 		w.clock.now = w.clock.now.Add(3 * time.Hour)
+	case "night":
+		w.night()
+	case "midnight":
+		w.night()
+		return w.seal()
 	case "back":
 		w.clock.now = w.clock.now.Add(-time.Duration(w.rng.IntN(30)) * time.Minute)
 	case "expire":
@@ -129,7 +139,7 @@ func (w *simWorld) restart() error {
 
 // retain lets what is old leave, from now on.
 func (w *simWorld) retain() error {
-	w.options.Retention = Retention{Events: 4 * time.Hour, Runs: 6 * time.Hour, Rollups: 9 * time.Hour}
+	w.options.Retention = Retention{Events: 4 * time.Hour, Runs: 6 * time.Hour, Rollups: 9 * time.Hour, Daily: 40 * time.Hour}
 	w.keepFrom = math.MaxInt64
 	if w.rng.IntN(3) == 0 {
 		w.keepFrom = usage.MicrosOf(w.clock.now).Hour() - usage.Hour(w.rng.IntN(8))
@@ -138,6 +148,11 @@ func (w *simWorld) retain() error {
 		return err
 	}
 	return w.survive()
+}
+
+// night moves the clock on until the day is over and may be summed.
+func (w *simWorld) night() {
+	w.clock.now = w.clock.now.Truncate(24 * time.Hour).Add(24*time.Hour + 20*time.Minute)
 }
 
 func maxTime(a, b time.Time) time.Time {

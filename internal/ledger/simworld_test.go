@@ -40,7 +40,7 @@ func newSimWorld(plant sabotage) *simWorld {
 	w.options = Options{
 		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
 		KeepFrom:   func() (usage.Hour, error) { return w.keepFrom, nil },
-		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2, idsPerTable: 6,
+		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2, idsPerTable: 6, maxDaily: 3, maxDayFiles: 4,
 	}
 	return w
 }
@@ -122,6 +122,9 @@ func (w *simWorld) explained(died *vfs.MemFS) error {
 		for _, f := range r.Left {
 			left[f.Path] = true
 		}
+		if r.Day != "" {
+			return nil // checkDays says what is wrong with them
+		}
 		for _, name := range r.Replaces {
 			replaced[path.Join(path.Dir(r.Files[0].Path), name+extension)] = name != r.Part
 		}
@@ -172,13 +175,16 @@ func (w *simWorld) settled() error {
 	if err := w.check(true); err != nil {
 		return err
 	}
-	if err := w.allLeft(); err != nil {
+	if err := w.allLeft(treeEvents, treeRuns); err != nil {
 		return err
 	}
 	if n := w.ledger.Stats().OpenEvents; n != 0 {
 		return fmt.Errorf("%d events are open after everything was sealed", n)
 	}
-	return w.checkChain()
+	if err := w.checkChain(); err != nil {
+		return err
+	}
+	return w.settledDays()
 }
 
 // flush makes parts until it succeeds, and compares everything.
@@ -198,6 +204,19 @@ func (w *simWorld) flush() error {
 
 // seal seals until it succeeds, and takes down what left then: what was acknowledged and is not there, if its time is over.
 func (w *simWorld) seal() error {
+	if w.options.Retention != (Retention{}) { // so that every event is seen before it leaves
+		if err := w.maintain((*Ledger).Flush); err != nil {
+			return err
+		}
+		if err := w.survive(); err != nil {
+			return err
+		}
+		events, err := w.reader.parts(directFS{w.fs.mem}, treeEvents)
+		if err != nil {
+			return err
+		}
+		w.reader.place(events)
+	}
 	if err := w.maintain((*Ledger).Seal); err != nil || w.options.Retention == (Retention{}) {
 		return err
 	}
@@ -205,29 +224,21 @@ func (w *simWorld) seal() error {
 	if err := w.survive(); err != nil {
 		return err
 	}
-	events, err := w.reader.parts(directFS{w.fs.mem}, treeEvents)
-	if err != nil {
-		return err
-	}
-	there := map[usage.Key]bool{}
-	for _, parts := range events {
-		for _, p := range parts {
-			for i := range p.file.events {
-				there[p.file.events[i].Key()] = true
-			}
+	for _, tree := range trees {
+		parts, err := w.reader.parts(directFS{w.fs.mem}, tree)
+		if err != nil {
+			return err
 		}
-	}
-	for k, e := range w.model.counted {
-		if there[k] {
-			continue
-		}
-		for _, tree := range trees {
-			if w.due(e.Timestamp.Hour(), tree) {
+		w.reader.place(parts)
+		for k, e := range w.model.counted {
+			place, seen := w.reader.places[k]
+			switch hour := e.Timestamp.Hour(); {
+			case w.model.left[tree][k] || seen && covered(parts[simFolder(hour)], place) == coveredWhole:
+			case !w.due(hour, tree):
+				return fmt.Errorf("%s of event %v was acknowledged and is not there, before its time", tree, k)
+			default:
 				w.model.left[tree][k] = true
 			}
-		}
-		if !w.model.left[treeEvents][k] {
-			return fmt.Errorf("event %v was acknowledged and is not there, before its time", k)
 		}
 	}
 	return nil
@@ -235,12 +246,12 @@ func (w *simWorld) seal() error {
 
 // due says whether files of an hour in a tree are to leave at present.
 func (w *simWorld) due(h usage.Hour, tree string) bool {
-	stay := map[string]time.Duration{treeEvents: w.options.Retention.Events, treeRuns: w.options.Retention.Runs, treeRollups: w.options.Retention.Rollups}[tree]
+	stay := map[string]time.Duration{treeEvents: w.options.Retention.Events, treeRuns: w.options.Retention.Runs, treeRollups: w.options.Retention.Rollups, treeDaily: w.options.Retention.Daily}[tree]
 	return stay > 0 && h < w.keepFrom && !(h + 1).Start().Time().Add(stay).After(w.clock.now)
 }
 
-// allLeft says whether everything has left whose time is over, when all is sealed, and whether the chain says what.
-func (w *simWorld) allLeft() error {
+// allLeft says whether everything has left of some trees whose time is over, when all is sealed, and whether the chain says what.
+func (w *simWorld) allLeft(trees ...string) error {
 	if w.options.Retention == (Retention{}) {
 		return nil
 	}
@@ -327,7 +338,7 @@ func (w *simWorld) checkChain() error {
 		}
 		for _, name := range r.Replaces {
 			if name != r.Part {
-				replaced[r.Hour+name] = true
+				replaced[r.Hour+r.Day+name] = true
 			}
 		}
 		return nil
@@ -335,7 +346,7 @@ func (w *simWorld) checkChain() error {
 		return err
 	}
 	head, err := ReadChain(text, func(r *ChainRecord) error {
-		if replaced[r.Hour+r.Part] {
+		if replaced[r.Hour+r.Day+r.Part] {
 			return nil
 		}
 		for _, f := range r.Files {
@@ -368,7 +379,7 @@ func (w *simWorld) checkChain() error {
 	if st.Chain.Head != head {
 		return fmt.Errorf("the chain's file ends with %q, the store's with %q", head, st.Chain.Head)
 	}
-	for _, tree := range trees {
+	for _, tree := range leavingTrees {
 		for _, file := range (reader{t: panicker{}, fs: fs, dir: simDirectory}).files(tree) {
 			if !live[file] {
 				return fmt.Errorf("%s is not in the chain", file)

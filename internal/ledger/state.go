@@ -35,8 +35,9 @@ type state struct {
 	refusedPlan *refusedPart // begun, not done
 	merge       *lateMerge   // begun, not done
 	leaving     *leaving     // begun, not done
+	days        days
 
-	leaveFrom [len(trees)]usage.Hour // everything that was sealed of the hours before has left, by tree
+	leaveFrom [leavingDaily]usage.Hour // everything that was sealed of the hours before has left, by tree
 }
 
 // hour is an hour with its records, parts and what is being made of it.
@@ -146,6 +147,9 @@ func (l *Ledger) openState() (*state, error) {
 	if err == nil {
 		err = l.finishLateMerge(s)
 	}
+	if err == nil {
+		err = l.finishDaily(s)
+	}
 	if err != nil {
 		if store.failure() != nil {
 			return nil, errors.Join(err, s.close())
@@ -206,6 +210,9 @@ func (l *Ledger) loadState(s *state) error {
 		s.leaving = new(leaving)
 		return decodeJSON(key, value, s.leaving)
 	}); err != nil {
+		return err
+	}
+	if err := s.loadDays(); err != nil {
 		return err
 	}
 	return s.loadChain()

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
@@ -22,7 +23,9 @@ type Status struct {
 	OpenEvents  int64        `json:"open_events"`
 	OpenBytes   int64        `json:"open_bytes"`
 	StoreBytes  int64        `json:"store_bytes"`
-	Hours       []StatusHour `json:"hours"` // those that have events which are not sealed
+	Hours       []StatusHour `json:"hours"`                  // those that have events which are not sealed
+	Days        int          `json:"days_waiting"`           // that have sealed parts which are in no daily part
+	WaitingDays []string     `json:"waiting_days,omitempty"` // some of them, the oldest first, at most statusDays
 	NextEvent   uint64       `json:"next_event"`
 	LastChange  uint64       `json:"last_change"`
 	NoExchange  bool         `json:"no_exchange,omitempty"` // the file system can't exchange folders: parts stay as they are
@@ -57,6 +60,9 @@ type StatusWait struct {
 
 // statusWaits is how many waiting corrections a status names.
 const statusWaits = 1000
+
+// statusDays is how many days a status names.
+const statusDays = 31
 
 // StatusNow is the present status.
 func (l *Ledger) StatusNow() (Status, error) {
@@ -98,6 +104,10 @@ func (l *Ledger) statusOfState() (Status, error) {
 		if !h.idle() {
 			st.Hours = append(st.Hours, l.statusHour(h))
 		}
+	}
+	st.Days = len(s.days.waiting)
+	for _, day := range slices.Sorted(maps.Keys(s.days.waiting))[:min(st.Days, statusDays)] {
+		st.WaitingDays = append(st.WaitingDays, dayDate(day))
 	}
 	slices.SortFunc(st.Hours, func(a, b StatusHour) int { return cmp.Compare(a.Hour, b.Hour) })
 	return st, nil

@@ -22,12 +22,14 @@ type chain struct {
 	sealed  map[string]*ledger.ChainRecord // by the path of the events file: those that stand
 	gone    map[string]*ledger.ChainRecord // by path: parts that were replaced by a sealed one
 	left    map[string]*ledger.ChainRecord // by path: files of sealed parts that are older than their retention
+	daily   map[string]*ledger.ChainRecord // by path: daily parts that stand, also those that have left
+	entered map[string]bool                // sealed parts whose rollups are in a daily part
 	broken  error                          // where the chain breaks; the records before it are there
 }
 
 // readChain reads a writer's chain; a writer that has sealed nothing has none.
 func (c *common) readChain(writer string) (*chain, error) {
-	ch := &chain{writer: writer, sealed: map[string]*ledger.ChainRecord{}, gone: map[string]*ledger.ChainRecord{}, left: map[string]*ledger.ChainRecord{}}
+	ch := &chain{writer: writer, sealed: map[string]*ledger.ChainRecord{}, gone: map[string]*ledger.ChainRecord{}, left: map[string]*ledger.ChainRecord{}, daily: map[string]*ledger.ChainRecord{}, entered: map[string]bool{}}
 	text, err := os.ReadFile(c.path("state/writer=" + writer + "/chain.ndjson"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return ch, nil
@@ -65,6 +67,13 @@ func (ch *chain) add(r *ledger.ChainRecord) {
 			ch.left[file.Path] = r
 		}
 		return
+	}
+	if r.Day != "" {
+		ch.addDay(r)
+		return
+	}
+	if r.InDaily {
+		ch.entered[r.Part] = true
 	}
 	for _, name := range r.Replaces {
 		if name == r.Part {
@@ -120,6 +129,9 @@ func (ch *chain) isAbout(r *ledger.ChainRecord, recorded map[string]bool) bool {
 	}
 	for _, file := range r.Files {
 		recorded[file.Path] = true
+	}
+	if r.Day != "" {
+		return len(r.Files) == 1 && r.Files[0].Path == dayFolder{r.Day, r.Writer}.part(r.Part)
 	}
 	return len(r.Files) == len(trees)
 }

@@ -21,20 +21,22 @@ type rebuildOptions struct {
 }
 
 type rebuildReport struct {
-	Output  string   `json:"output"`
-	Parts   int      `json:"parts"`
-	Events  int64    `json:"events"`
-	Left    int      `json:"left"`    // parts without events, which have left: their sums can't be made
-	Changed []string `json:"changed"` // rollups and runs whose rows are not those of the ledger
+	Output   string   `json:"output"`
+	Parts    int      `json:"parts"`
+	Events   int64    `json:"events"`
+	Left     int      `json:"left"`      // parts without events, which have left: their sums can't be made
+	Days     int      `json:"days"`      // of daily/ that were summed
+	LeftDays int      `json:"left_days"` // days of daily/ whose rollups can't all be made
+	Changed  []string `json:"changed"`   // rollups, runs and daily parts whose rows are not those of the ledger
 }
 
 func newRebuildCommand(c *common) *cobra.Command {
 	o := &rebuildOptions{}
 	cmd := &cobra.Command{
 		Use:   "rebuild-rollups --output DIRECTORY",
-		Short: "Make rollups and runs anew from the events, in another directory, and say which differ",
-		Long: "Make rollups/ and runs/ anew from events/, in a directory that must be new or empty, and say which files have other rows than the\n" +
-			"ledger's. A range is widened to whole hours. Nothing in the ledger changes.",
+		Short: "Make rollups, runs and daily sums anew from the events, in another directory, and say which differ",
+		Long: "Make rollups/ and runs/ anew from events/, and daily/ from these rollups, in a directory that must be new or empty, and say which files have other rows than the\n" +
+			"ledger's. A range is widened to whole hours; a day is summed when all of it is in the range. Nothing in the ledger changes.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var g *parquetfile.Grouping
@@ -75,6 +77,9 @@ func (c *common) rebuild(o *rebuildOptions, g *parquetfile.Grouping) error {
 		bar.step()
 	}
 	bar.end()
+	if err := c.rebuildDays(r, o.output, report); err != nil {
+		return err
+	}
 	if c.json {
 		return printJSON(c.out, report)
 	}
@@ -85,9 +90,38 @@ func (c *common) rebuild(o *rebuildOptions, g *parquetfile.Grouping) error {
 	if report.Left > 0 {
 		p.linef("the events of %s are not there: their sums stay as they are, in the ledger alone", countText(int64(report.Left), "part", "parts"))
 	}
-	p.linef("made the rollups and runs of %s with %s in %s: %s", countText(int64(report.Parts), "part", "parts"), countText(report.Events, "event", "events"), report.Output,
+	if report.LeftDays > 0 {
+		p.linef("not all rollups of %s could be made: their sums stay as they are, in the ledger alone", countText(int64(report.LeftDays), "day", "days"))
+	}
+	p.linef("made the rollups and runs of %s and the sums of %s with %s in %s: %s", countText(int64(report.Parts), "part", "parts"), countText(int64(report.Days), "day", "days"), countText(report.Events, "event", "events"), report.Output,
 		countText(int64(len(report.Changed)), "file differs from the ledger's", "files differ from the ledger's"))
 	return p.err
+}
+
+// rebuildDays sums the days that lie in r as a whole.
+func (c *common) rebuildDays(r timeRange, output string, report *rebuildReport) error {
+	writers, err := c.writers()
+	if err != nil {
+		return err
+	}
+	chains := map[string]*chain{}
+	for _, w := range writers {
+		if chains[w], err = c.readChain(w); err != nil {
+			return err
+		}
+	}
+	days, _, err := c.dayFolders(r, chains)
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
+		if ch := chains[d.writer]; ch != nil && d.covered(r) {
+			if err := c.rebuildDay(d, ch, output, report); err != nil {
+				return fmt.Errorf("%s: %w", d, err)
+			}
+		}
+	}
+	return nil
 }
 
 func newDirectory(dir string) error {

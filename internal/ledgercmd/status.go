@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,8 @@ type writerReport struct {
 	SealedParts  int            `json:"sealed_parts"`
 	SealedEvents int64          `json:"sealed_events"`
 	SealedRows   int64          `json:"sealed_rows"`
+	Days         int            `json:"days"` // that are summed in daily/
+	DailyParts   int            `json:"daily_parts"`
 	LeftEvents   int64          `json:"left_events"` // that are older than their retention
 	ChainRecords int            `json:"chain_records"`
 	ChainHead    string         `json:"chain_head"`
@@ -45,7 +48,7 @@ func newStatusCommand(c *common) *cobra.Command {
 
 func (c *common) status() error {
 	report := statusReport{Directory: c.directory, Bytes: map[string]int64{}, Writers: []writerReport{}}
-	for _, name := range []string{"events", "rollups", "runs", "refused", "feed", "state"} {
+	for _, name := range []string{"events", "rollups", "runs", "daily", "refused", "feed", "state"} {
 		size, err := diskUse(filepath.Join(c.directory, name))
 		if err != nil {
 			return err
@@ -88,6 +91,14 @@ func (c *common) writerStatus(writer string) (writerReport, error) {
 		r.SealedEvents += rec.Totals.Events
 		r.SealedRows += rec.Totals.Rows
 	}
+	days := map[string]bool{}
+	for rel, rec := range ch.daily {
+		if ch.left[rel] == nil {
+			days[rec.Day] = true
+			r.DailyParts++
+		}
+	}
+	r.Days = len(days)
 	folders, _, err := c.folders(always)
 	if err != nil {
 		return r, err
@@ -134,7 +145,7 @@ func diskUse(dir string) (size int64, err error) {
 
 func (c *common) printStatus(r *statusReport) error {
 	g := newGrid("folder", ">size")
-	for _, name := range []string{"events", "rollups", "runs", "refused", "feed", "state"} {
+	for _, name := range []string{"events", "rollups", "runs", "daily", "refused", "feed", "state"} {
 		g.row(name, byteText(r.Bytes[name]))
 	}
 	if err := g.print(c.out); err != nil {
@@ -142,9 +153,9 @@ func (c *common) printStatus(r *statusReport) error {
 	}
 	for i := range r.Writers {
 		w := &r.Writers[i]
-		if _, err := fmt.Fprintf(c.out, "\nwriter %s: %s from %s to %s, %s; sealed: %s with %s; chain: %s, head %s\n",
+		if _, err := fmt.Fprintf(c.out, "\nwriter %s: %s from %s to %s, %s; sealed: %s with %s; days summed: %d, in %s; chain: %s, head %s\n",
 			w.Writer, countText(int64(w.Hours), "hour", "hours"), dash(w.FirstHour), dash(w.LastHour), countText(int64(w.Parts), "part", "parts"),
-			countText(int64(w.SealedParts), "part", "parts"), countText(w.SealedEvents, "event", "events"),
+			countText(int64(w.SealedParts), "part", "parts"), countText(w.SealedEvents, "event", "events"), w.Days, countText(int64(w.DailyParts), "part", "parts"),
 			countText(int64(w.ChainRecords), "record", "records"), dash(w.ChainHead)); err != nil {
 			return err
 		}
@@ -168,6 +179,11 @@ func (c *common) printOpen(st *ledger.Status) error {
 	if _, err := fmt.Fprintf(c.out, "  at %s: %s in open hours (%s), %s for what they correct, the store has %s\n",
 		st.At, countText(st.OpenEvents, "event", "events"), byteText(st.OpenBytes), countText(st.Waiting, "correction waits", "corrections wait"), byteText(st.StoreBytes)); err != nil {
 		return err
+	}
+	if st.Days > 0 {
+		if _, err := fmt.Fprintf(c.out, "  %s to be summed: %s\n", countText(int64(st.Days), "day waits", "days wait"), strings.Join(st.WaitingDays, ", ")+moreText(st.Days-len(st.WaitingDays))); err != nil {
+			return err
+		}
 	}
 	if err := c.printWaits(st); err != nil || len(st.Hours) == 0 {
 		return err
@@ -198,6 +214,13 @@ func (c *common) printWaits(st *ledger.Status) error {
 		g.row(fmt.Sprintf("  and %d more", more), "", "", "")
 	}
 	return g.print(c.out)
+}
+
+func moreText(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d more", n)
 }
 
 func dueText(text string) string {

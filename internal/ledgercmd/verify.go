@@ -39,11 +39,13 @@ const (
 	kindInvalid    = "invalid"    // an event breaks the ledger's rules
 	kindRollup     = "rollup"     // a rollup is not the sum of its events
 	kindRun        = "run"        // a run is not the sum of its events
+	kindDaily      = "daily"      // a day's sum is not that of its rollups
 )
 
 type verifyReport struct {
 	OK      bool  `json:"ok"`
 	Hours   int   `json:"hours"`
+	Days    int   `json:"days"` // with daily parts, or records of such
 	Parts   int   `json:"parts"`
 	Sealed  int   `json:"sealed_parts"` // of them, held against the chain
 	Records int   `json:"chain_records"`
@@ -69,7 +71,7 @@ func newVerifyCommand(c *common) *cobra.Command {
 		Use:   "verify",
 		Short: "Check the chain, every file's hash, the stores, rollups and runs against events, and that no id is there twice",
 		Long: "Check the ledger: that each writer's chain is unbroken, and its store undamaged; that every sealed file has the size and SHA-256 of its\n" +
-			"record and the record's totals; that each part's rollups and runs are the sums of its events; that events lie in the hour of their timestamp, are valid and in\n" +
+			"record and the record's totals; that each part's rollups and runs are the sums of its events, and daily parts those of rollups; that events lie in the hour of their timestamp, are valid and in\n" +
 			"order; that no id of a customer is there twice, also not at two writers. Exit status 1 when anything differs.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return c.verify(o) },
@@ -134,9 +136,9 @@ func (c *common) printVerify(r *verifyReport, o *verifyOptions) error {
 	if o.quick {
 		what = "hashes of sealed files"
 	}
-	_, err := fmt.Fprintf(c.out, "checked %s: %s in %s (%s held against the chain of %s), %s, %s, %s: ",
+	_, err := fmt.Fprintf(c.out, "checked %s: %s in %s (%s held against the chain of %s), %s summed, %s, %s, %s: ",
 		what, countText(int64(r.Parts), "part", "parts"), countText(int64(r.Hours), "hour", "hours"), countText(int64(r.Sealed), "sealed part", "sealed parts"),
-		countText(int64(r.Records), "record", "records"), countText(r.Events, "event", "events"), countText(r.Rows, "row", "rows"), byteText(r.Bytes))
+		countText(int64(r.Records), "record", "records"), countText(int64(r.Days), "day", "days"), countText(r.Events, "event", "events"), countText(r.Rows, "row", "rows"), byteText(r.Bytes))
 	if err != nil {
 		return err
 	}
@@ -191,6 +193,18 @@ func (v *verifier) run() (*verifyReport, error) {
 	folders = append(folders, v.chainOnly(folders)...)
 	if err := v.each(folders); err != nil {
 		return nil, err
+	}
+	days, strays, err := v.dayFolders(v.within, v.chains)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range strays {
+		v.found(problem{Kind: kindMisplaced, File: s, Detail: "is not date=YYYY-MM-DD/writer=W"})
+	}
+	for _, d := range days {
+		if err := v.checkDay(d); err != nil {
+			return nil, err
+		}
 	}
 	if !v.quick {
 		if err := v.checkTwice(folders); err != nil {
@@ -282,6 +296,9 @@ func (v *verifier) checkChain(writer string) error {
 			v.found(problem{Kind: kindChain, Writer: writer, Hour: r.Hour, Detail: fmt.Sprintf("record %d is not about a part of this writer", r.Number)})
 		}
 	}
+	ch.checkDays(func(r *ledger.ChainRecord, kind, detail string) {
+		v.found(problem{Kind: kind, Writer: writer, Hour: r.Hour, File: dayFolder{r.Day, r.Writer}.part(r.Part), Detail: detail})
+	})
 	st, err := v.readStatus(writer)
 	if err != nil {
 		v.found(problem{Kind: kindUnreadable, Writer: writer, Detail: err.Error()})

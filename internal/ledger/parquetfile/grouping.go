@@ -34,6 +34,13 @@ func DefaultGrouping() *Grouping { return defaultGrouping }
 // source, service, or of keys as in DimensionPrefix. The columns of all of DefaultDimensions are in every file, null where
 // rollups are not grouped by them; others follow at the end, so that files of different groupings can be read together.
 func NewGrouping(dimensions []string) (*Grouping, error) {
+	if len(dimensions) > maxDimensions {
+		return nil, fmt.Errorf("%d dimensions are more than %d", len(dimensions), maxDimensions)
+	}
+	return newGrouping(dimensions)
+}
+
+func newGrouping(dimensions []string) (*Grouping, error) {
 	g := &Grouping{}
 	for i, name := range DefaultDimensions {
 		g.off[i] = !slices.Contains(dimensions, name)
@@ -52,11 +59,25 @@ func NewGrouping(dimensions []string) (*Grouping, error) {
 		}
 		seen[name] = true
 	}
-	if len(dimensions) > maxDimensions {
-		return nil, fmt.Errorf("%d dimensions are more than %d", len(dimensions), maxDimensions)
-	}
-	g.table = rollupTable(g.extra)
+	g.table = rollupTable(Rollups, g.extra)
 	return g, nil
+}
+
+// UnionGrouping has the dimensions of all groupings, those beside the default ones in the order in which they come.
+func UnionGrouping(groupings ...*Grouping) *Grouping {
+	union := &Grouping{}
+	for i := range union.off {
+		union.off[i] = !slices.ContainsFunc(groupings, func(g *Grouping) bool { return !g.off[i] })
+	}
+	for _, g := range groupings {
+		for _, name := range g.extra {
+			if !slices.Contains(union.extra, name) {
+				union.extra = append(union.extra, name)
+			}
+		}
+	}
+	union.table = rollupTable(Rollups, union.extra)
+	return union
 }
 
 // Dimensions are the names that NewGrouping makes g from.

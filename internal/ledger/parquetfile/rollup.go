@@ -17,7 +17,8 @@ type rollupKey struct {
 	meter, unit, currency, priceCurrency, extra                string
 }
 
-// RollupRow is one row of a rollups file: the sum over the rows of an events file that have its key.
+// RollupRow is one row of a rollups file: the sum over the rows of an events file that have its key. A row of a daily file is one as well: HourStart is
+// the start of the day then.
 type RollupRow struct {
 	HourStart usage.Micros
 
@@ -210,15 +211,22 @@ var rollupColumns = []column{
 	required("last_at", micros),
 }
 
-func rollupTable(extra []string) table {
+// rollupTable is the table of rollups or, under the name Daily, that of daily sums, which has days in place of hours.
+func rollupTable(name string, extra []string) table {
 	columns := slices.Clone(rollupColumns)
-	for _, name := range extra {
-		columns = append(columns, nullable(columnOf(name), text))
+	if name == Daily {
+		columns[0].name = "day_start"
 	}
-	return newTable(Rollups, columns)
+	for _, dimension := range extra {
+		columns = append(columns, nullable(columnOf(dimension), text))
+	}
+	return newTable(name, columns)
 }
 
-var defaultGrouping = &Grouping{table: rollupTable(nil)}
+var (
+	defaultGrouping = &Grouping{table: rollupTable(Rollups, nil)}
+	dailyTable      = rollupTable(Daily, nil)
+)
 
 // RollupWriter writes a rollups file row by row.
 type RollupWriter struct {
@@ -231,7 +239,16 @@ func NewRollupWriter(out io.Writer, g *Grouping) *RollupWriter {
 	if g == nil {
 		g = DefaultGrouping()
 	}
-	t := newTableWriter(out, g.table, RollupRowsPerGroup)
+	return newRollupWriter(out, g, g.table)
+}
+
+// NewDailyWriter is NewRollupWriter for a daily file: HourStart of its rows is the start of their day.
+func NewDailyWriter(out io.Writer, g *Grouping) *RollupWriter {
+	return newRollupWriter(out, g, rollupTable(Daily, g.extra))
+}
+
+func newRollupWriter(out io.Writer, g *Grouping, of table) *RollupWriter {
+	t := newTableWriter(out, of, RollupRowsPerGroup)
 	t.w.SetKeyValueMetadata(dimensionsKey, g.text())
 	return &RollupWriter{t, g}
 }

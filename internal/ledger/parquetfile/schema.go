@@ -14,6 +14,7 @@ const (
 	Rollups = "rollups"
 	Runs    = "runs"
 	Refused = "refused"
+	Daily   = "daily"
 )
 
 const (

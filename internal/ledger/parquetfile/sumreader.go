@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
@@ -80,17 +81,22 @@ func RollupGrouping(r io.ReaderAt, size int64) (*Grouping, error) {
 	if err != nil {
 		return nil, err
 	}
+	return tf.grouping()
+}
+
+// grouping is what the rows of a rollups or daily file are grouped by.
+func (tf *tableFile) grouping() (*Grouping, error) {
 	text, _ := tf.f.Lookup(dimensionsKey)
 	var names []string
 	if err := json.Unmarshal([]byte(text), &names); err != nil {
 		return nil, corrupt("%s: %v", dimensionsKey, err)
 	}
-	g, err := NewGrouping(names)
+	g, err := newGrouping(names)
 	if err != nil {
 		return nil, corrupt("%s: %v", dimensionsKey, err)
 	}
-	if columns := rollupTable(g.extra).columns[len(rollupColumns):]; len(columns) != len(tf.extra) {
-		return nil, corrupt("%s: %d columns for %d dimensions", dimensionsKey, len(tf.extra), len(columns))
+	if columns := g.Columns(); !slices.Equal(columns, tf.extra) {
+		return nil, corrupt("%s: the columns %q for the dimensions %q", dimensionsKey, tf.extra, columns)
 	}
 	return g, nil
 }
@@ -130,6 +136,11 @@ func readRollup(rows *rowReader, extra int, row *RollupRow) (err error) {
 		row.Extra = append(row.Extra, s)
 	}
 	return nil
+}
+
+// ReadDaily gives every row of a daily file to each, as ReadRollups does.
+func ReadDaily(r io.ReaderAt, size int64, each func(*RollupRow) error) error {
+	return eachRow(r, size, dailyTable, true, readRollup, each)
 }
 
 // ReadRuns gives every row of a runs file to each, until it returns an error.

@@ -53,8 +53,7 @@ type recentMeter struct {
 // Add adds e. After an error, which wraps ErrOverflow, the sums are not to be used.
 func (s *TotalSums) Add(e *usage.Event) error {
 	if s.meters == nil {
-		s.meters, s.costs, s.prices = map[meterKey]*decimal.Int128{}, map[string]Money{}, map[string]Money{}
-		s.totals.FirstAt, s.totals.LastAt = e.Timestamp, e.Timestamp
+		s.begin(e.Timestamp)
 	}
 	s.totals.Events++
 	s.totals.Rows += int64(len(e.Lines))
@@ -90,6 +89,42 @@ func (s *TotalSums) meter(k meterKey, i int) *decimal.Int128 {
 	}
 	*recent = recentMeter{k, sum}
 	return sum
+}
+
+// AddRollup adds a row of rollups or of a daily file. How many events it is of can't be known: Events stays as it is.
+func (s *TotalSums) AddRollup(r *RollupRow) (err error) {
+	if s.meters == nil {
+		s.begin(r.FirstAt)
+	}
+	s.totals.Rows += r.Events
+	s.totals.FirstAt = min(s.totals.FirstAt, r.FirstAt)
+	s.totals.LastAt = max(s.totals.LastAt, r.LastAt)
+	sum := s.meter(meterKey{r.Meter, r.Unit}, 0)
+	if *sum, err = addSum(*sum, r.Quantity); err != nil {
+		return fmt.Errorf("total of meter %q: %w", r.Meter, err)
+	}
+	if err := addMoney(s.costs, r.Currency, r.Cost); err != nil {
+		return fmt.Errorf("total cost: %w", err)
+	}
+	if err := addMoney(s.prices, r.PriceCurrency, r.Price); err != nil {
+		return fmt.Errorf("total price: %w", err)
+	}
+	return nil
+}
+
+func addMoney(sums map[string]Money, currency string, m Money) error {
+	if !m.Known {
+		return nil
+	}
+	sum := sums[currency]
+	err := sum.add(m.Amount)
+	sums[currency] = sum
+	return err
+}
+
+func (s *TotalSums) begin(at usage.Micros) {
+	s.meters, s.costs, s.prices = map[meterKey]*decimal.Int128{}, map[string]Money{}, map[string]Money{}
+	s.totals.FirstAt, s.totals.LastAt = at, at
 }
 
 // Totals are the sums so far. They lead to no string of an event.
