@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // mergedTables is how many tables become one, at least: all that came after one that has no more entries than a third of theirs, and it. So each entry is written
@@ -207,13 +209,20 @@ func (x *Index) makeTable(n name, room, from, to int64, fill func(*writer) error
 	return w.table, nil
 }
 
-// settle has a file on disk for good, and gives it its name.
+// settle has a file on disk for good, and gives it its name. It is closed meanwhile: not every system gives an open file another name.
 func (x *Index) settle(t *table, path, final string) error {
-	if err := t.file.Sync(); err != nil {
+	if err := errors.Join(t.file.Sync(), t.close()); err != nil {
 		return err
 	}
 	if err := x.FS.Rename(path, final); err != nil {
 		return err
 	}
-	return syncFolder(x.FS, x.path)
+	if err := syncFolder(x.FS, x.path); err != nil {
+		return err
+	}
+	file, err := x.FS.Open(final, vfs.RandomReadsOption)
+	if err == nil {
+		t.file = file
+	}
+	return err
 }

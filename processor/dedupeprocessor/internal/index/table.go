@@ -209,4 +209,11 @@ func (t *table) hold(bytes int64) error {
 	return nil
 }
 
-func (t *table) close() error { return t.file.Close() }
+// close may be called again.
+func (t *table) close() error {
+	file := t.file
+	if t.file = nil; file == nil {
+		return nil
+	}
+	return file.Close()
+}
