@@ -39,7 +39,7 @@ func documentedQueries(t *testing.T) map[string]string {
 
 const emptyMark = "-- no rows\n"
 
-// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, late usage in parts that were merged, an hour whose events have left, a correction, a retraction, a refusal.
+// realLedger is a folder with the ledger usage/: two writers, sealed and open hours, days that are summed, late usage in parts that were merged, an hour whose events have left, a correction, a retraction, a refusal.
 func realLedger(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,7 +131,7 @@ func TestTheDocumentedQueriesRunAndTheAuditsFindNothing(t *testing.T) {
 			t.Errorf("%s: no rows", title)
 		}
 	}
-	if len(queries) < 12 || audits < 6 {
+	if len(queries) < 14 || audits < 7 {
 		t.Errorf("%d queries, %d audits", len(queries), audits)
 	}
 }
@@ -172,6 +172,11 @@ func TestTheDocumentedAuditsFindWhatIsWrong(t *testing.T) {
 	e := usage.Event{ID: "new", Customer: "acme", Timestamp: hourOfTest.Start(), Lines: []usage.Line{{Meter: "m", Quantity: 1}}}
 	for title, damage := range map[string]func(t *testing.T){
 		"Every part's rollups are the sums of its events, but for those whose events have left:": func(t *testing.T) { put(t, hourOfTest, "part-1.parquet", e) },
+		"Every day's sums are those of the rollups that entered `daily/`, but for days of which rollups have left:": func(t *testing.T) {
+			if err := os.Remove(glob(t, "usage/daily/*/writer=main/*")[0]); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"Every event lies in its hour:": func(t *testing.T) { put(t, hourOfTest+1, "part-1.parquet", e) },
 		"No id of a customer is there twice, at no writer and in no hour:": func(t *testing.T) {
 			put(t, hourOfTest, "part-1.parquet", e)
