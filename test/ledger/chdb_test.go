@@ -40,6 +40,7 @@ func TestClickHouseHasTheValuesAndSumsOfEveryColumnThatDuckDBHas(t *testing.T) {
 		{At: hourOfTest.Start() + 1, Customer: "acme", EventID: "e1", Source: "api", Reason: "negative quantity", Payload: `{"id":"e1"}`},
 		{At: hourOfTest.Start() + 2, TraceID: strings.Repeat("a", 32), SpanID: strings.Repeat("b", 16), Source: "span", Reason: "no customer"},
 	})
+	dir.writeDays(t)
 	click, duck := newClickHouse(t), duckdb(t)
 	for table, columns := range contract {
 		for _, column := range columns {

@@ -26,6 +26,12 @@ var contract = map[string][]string{
 		"quantity|DECIMAL(38,6)", "cost|DECIMAL(38,12)", "price|DECIMAL(38,12)",
 		"events|BIGINT", "uncosted_events|BIGINT", "unpriced_events|BIGINT", "first_at|TIMESTAMP", "last_at|TIMESTAMP",
 	},
+	parquetfile.Daily: {
+		"day_start|TIMESTAMP", "customer|VARCHAR", "feature|VARCHAR", "step|VARCHAR", "agent|VARCHAR", "operation|VARCHAR", "provider|VARCHAR",
+		"model|VARCHAR", "meter|VARCHAR", "unit|VARCHAR", "currency|VARCHAR", "price_currency|VARCHAR",
+		"quantity|DECIMAL(38,6)", "cost|DECIMAL(38,12)", "price|DECIMAL(38,12)",
+		"events|BIGINT", "uncosted_events|BIGINT", "unpriced_events|BIGINT", "first_at|TIMESTAMP", "last_at|TIMESTAMP",
+	},
 	parquetfile.Runs: {
 		"run_id|VARCHAR", "customer|VARCHAR", "user_id|VARCHAR", "feature|VARCHAR", "agent|VARCHAR", "started_at|TIMESTAMP", "ended_at|TIMESTAMP", "status|VARCHAR",
 		"llm_calls|DECIMAL(38,6)", "tool_calls|DECIMAL(38,6)", "memory_ops|DECIMAL(38,6)", "sub_agents|DECIMAL(38,6)",
@@ -58,6 +64,7 @@ func TestDuckDBDescribesTheTablesAsTheContractDoes(t *testing.T) {
 	for name, events := range map[string][]usage.Event{"a few events": mixedEvents(1, hourOfTest, 20), "no runs": noRuns(mixedEvents(2, hourOfTest, 20))} {
 		dir := ledgerDir(t.TempDir())
 		dir.writePart(t, "main", "1.parquet", events)
+		dir.writeDays(t)
 		writeRefused(t, dir, nil)
 		db := duckdb(t)
 		for table, want := range contract {

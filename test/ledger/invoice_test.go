@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,16 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
+// invoiceRow is what the i-th customer has in an hour, or day, which begins at hour.
+func invoiceRow(hour usage.Hour, i, n int) parquetfile.RollupRow {
+	return parquetfile.RollupRow{
+		HourStart: hour.Start(), Customer: fmt.Sprintf("customer-%06d", i), Feature: "support", Operation: "chat", Provider: "anthropic", Model: "claude-4.5-sonnet",
+		Meter: usage.MeterTokensIn, Unit: "token", Currency: "USD", PriceCurrency: "USD",
+		Quantity: decimal.FromInt64(int64(i*7919+n) * 1_000_000), Cost: parquetfile.Money{Amount: decimal.FromInt64(int64(i*n) * 3_000), Known: true},
+		Price: parquetfile.Money{Amount: decimal.FromInt64(int64(i*n) * 4_000), Known: true}, Events: int64(i), FirstAt: hour.Start() + usage.Micros(i), LastAt: hour.Start() + usage.Micros(i)*2,
+	}
+}
+
 // writeHours writes rollups of hours in which every customer has one row.
 func writeHours(t testing.TB, dir ledgerDir, hours, customers int) int64 {
 	t.Helper()
@@ -19,12 +30,7 @@ func writeHours(t testing.TB, dir ledgerDir, hours, customers int) int64 {
 		hour := hourOfTest + usage.Hour(h)
 		rows := make([]parquetfile.RollupRow, 0, customers)
 		for i := range customers {
-			rows = append(rows, parquetfile.RollupRow{
-				HourStart: hour.Start(), Customer: fmt.Sprintf("customer-%06d", i), Feature: "support", Operation: "chat", Provider: "anthropic", Model: "claude-4.5-sonnet",
-				Meter: usage.MeterTokensIn, Unit: "token", Currency: "USD", PriceCurrency: "USD",
-				Quantity: decimal.FromInt64(int64(i*7919+h) * 1_000_000), Cost: parquetfile.Money{Amount: decimal.FromInt64(int64(i*h) * 3_000), Known: true},
-				Price: parquetfile.Money{Amount: decimal.FromInt64(int64(i*h) * 4_000), Known: true}, Events: int64(i), FirstAt: hour.Start() + usage.Micros(i), LastAt: hour.Start() + usage.Micros(i)*2,
-			})
+			rows = append(rows, invoiceRow(hour, i, h))
 		}
 		path := dir.file("rollups", hour, "main", "sealed-1.parquet")
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -66,6 +72,36 @@ func BenchmarkInvoice(b *testing.B) {
 				b.ReportMetric(float64(size)/float64(hours*customers), "B/row")
 			})
 		}
+	}
+}
+
+// BenchmarkDailyInvoice asks daily/ for the same month: 30 files in which every customer has the 24 hours of a day in one row.
+func BenchmarkDailyInvoice(b *testing.B) {
+	const days = 30
+	for _, customers := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("customers=%d", customers), func(b *testing.B) {
+			dir := ledgerDir(b.TempDir())
+			var size int64
+			for day := range days {
+				hour := (hourOfTest/24 + usage.Hour(day)) * 24
+				i := -1
+				size += dir.writeDay(b, hour.Start().Time().Format("date=2006-01-02/writer=main"), func(row *parquetfile.RollupRow) error {
+					if i++; i == customers {
+						return io.EOF
+					}
+					*row = invoiceRow(hour, i, day)
+					return nil
+				})
+			}
+			db := duckdb(b)
+			for b.Loop() {
+				rows := query(b, db, "SELECT meter, sum(quantity)::VARCHAR, sum(price)::VARCHAR FROM "+dir.source("daily")+" WHERE customer = 'customer-000077' GROUP BY ALL")
+				if len(rows) != 1 {
+					b.Fatal(rows)
+				}
+			}
+			b.ReportMetric(float64(size)/float64(days*customers), "B/row")
+		})
 	}
 }
 
