@@ -98,32 +98,6 @@ func (c *common) rebuild(o *rebuildOptions, g *parquetfile.Grouping) error {
 	return p.err
 }
 
-// rebuildDays sums the days that lie in r as a whole.
-func (c *common) rebuildDays(r timeRange, output string, report *rebuildReport) error {
-	writers, err := c.writers()
-	if err != nil {
-		return err
-	}
-	chains := map[string]*chain{}
-	for _, w := range writers {
-		if chains[w], err = c.readChain(w); err != nil {
-			return err
-		}
-	}
-	days, _, err := c.dayFolders(r, chains)
-	if err != nil {
-		return err
-	}
-	for _, d := range days {
-		if ch := chains[d.writer]; ch != nil && d.covered(r) {
-			if err := c.rebuildDay(d, ch, output, report); err != nil {
-				return fmt.Errorf("%s: %w", d, err)
-			}
-		}
-	}
-	return nil
-}
-
 func newDirectory(dir string) error {
 	if dir == "" {
 		return errors.New("--output names the directory to make")
