@@ -82,4 +82,3 @@ func (s *state) dailyParts(day int64) (parts []daily, err error) {
 	})
 	return parts, err
 }
-

@@ -118,4 +118,3 @@ func unionOf(files []*parquetfile.RollupFile) *parquetfile.Grouping {
 	}
 	return parquetfile.UnionGrouping(groupings...)
 }
-

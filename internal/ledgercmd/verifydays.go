@@ -174,4 +174,3 @@ func (t *tally) notOfRollups(d dayFolder, err error) error {
 	}
 	return nil
 }
-
