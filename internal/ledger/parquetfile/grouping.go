@@ -59,7 +59,7 @@ func newGrouping(dimensions []string) (*Grouping, error) {
 		}
 		seen[name] = true
 	}
-	g.table = rollupTable(Rollups, g.extra)
+	g.table = tableOf(Rollups, g.extra)
 	return g, nil
 }
 
@@ -76,7 +76,7 @@ func UnionGrouping(groupings ...*Grouping) *Grouping {
 			}
 		}
 	}
-	union.table = rollupTable(Rollups, union.extra)
+	union.table = tableOf(Rollups, union.extra)
 	return union
 }
 

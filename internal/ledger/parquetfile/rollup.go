@@ -211,6 +211,17 @@ var rollupColumns = []column{
 	required("last_at", micros),
 }
 
+// tableOf is rollupTable, but for the usual one made once.
+func tableOf(name string, extra []string) table {
+	switch {
+	case len(extra) > 0:
+		return rollupTable(name, extra)
+	case name == Daily:
+		return dailyTable
+	}
+	return defaultGrouping.table
+}
+
 // rollupTable is the table of rollups or, under the name Daily, that of daily sums, which has days in place of hours.
 func rollupTable(name string, extra []string) table {
 	columns := slices.Clone(rollupColumns)
@@ -244,7 +255,7 @@ func NewRollupWriter(out io.Writer, g *Grouping) *RollupWriter {
 
 // NewDailyWriter is NewRollupWriter for a daily file: HourStart of its rows is the start of their day.
 func NewDailyWriter(out io.Writer, g *Grouping) *RollupWriter {
-	return newRollupWriter(out, g, rollupTable(Daily, g.extra))
+	return newRollupWriter(out, g, tableOf(Daily, g.extra))
 }
 
 func newRollupWriter(out io.Writer, g *Grouping, of table) *RollupWriter {
