@@ -255,6 +255,9 @@ func NewRollupWriter(out io.Writer, g *Grouping) *RollupWriter {
 
 // NewDailyWriter is NewRollupWriter for a daily file: HourStart of its rows is the start of their day.
 func NewDailyWriter(out io.Writer, g *Grouping) *RollupWriter {
+	if g == nil {
+		g = DefaultGrouping()
+	}
 	return newRollupWriter(out, g, tableOf(Daily, g.extra))
 }
 
