@@ -47,15 +47,15 @@ func NewWriter(fs vfs.FS, path string, records int64) (*Writer, error) {
 		w.every *= 2
 	}
 	for i := range w.layers {
-		w.layers[i] = newSection(int64(i) * w.pages)
+		w.layers[i] = newSection(int64(i)*w.pages, w.pages)
 	}
-	w.data = newSection(int64(v.layers) * w.pages)
+	w.data = newSection(int64(v.layers)*w.pages, records/perPage+1)
 	return w, nil
 }
 
-// newSection begins with page number first.
-func newSection(first int64) section {
-	s := section{at: first, buf: make([]byte, 0, bufferedPages*pageBytes)}
+// newSection begins with page number first, and will have about so many.
+func newSection(first, pages int64) section {
+	s := section{at: first, buf: make([]byte, 0, max(1, min(bufferedPages, pages))*pageBytes)}
 	s.begin()
 	return s
 }
