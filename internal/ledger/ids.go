@@ -79,6 +79,16 @@ func (x *ids) inMemory(d digest) (known, bool) {
 	return k, ok
 }
 
+// mayBeInTable is false only when inTable would find nothing. It reads nothing from the disk.
+func (x *ids) mayBeInTable(d digest) bool {
+	for i := len(x.tables) - 1; i >= 0; i-- {
+		if x.tables[i].MayHave((*[16]byte)(&d)) {
+			return true
+		}
+	}
+	return false
+}
+
 func (x *ids) inTable(d digest, p *idtable.Page) (known, bool, error) {
 	for i := len(x.tables) - 1; i >= 0; i-- {
 		t := x.tables[i]

@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/usagebox/otelcol-usagebox/internal/dirlock"
-	"github.com/usagebox/otelcol-usagebox/internal/ledger/idtable"
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
@@ -26,7 +25,7 @@ type Ledger struct {
 	queue chan *request // to the committer
 
 	changes map[digest]idChange // of the group that is being committed; used by the committer alone
-	page    idtable.Page        // room, used by the committer alone
+	looks   []look              // room, used by the committer alone
 	body    []byte              // the same, for what a chunk has
 	chunk   []byte              // the same, for the chunk
 

@@ -64,6 +64,7 @@ type Options struct {
 	sabotage    sabotage // of tests
 	memTable    uint64   // bytes of the store's memtable; 0 is memTableBytes
 	idsPerTable int      // 0 is idsPerTable
+	idReads     int      // 0 is idReads
 	maxParts    int      // 0 is maxOpenParts
 	maxLate     int      // 0 is maxLateParts
 	maxDaily    int      // 0 is maxDailyParts

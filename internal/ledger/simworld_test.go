@@ -40,7 +40,7 @@ func newSimWorld(plant sabotage) *simWorld {
 	w.options = Options{
 		Directory: simDirectory, WriterID: "main", SealAfter: 15 * time.Minute, CorrectionWait: w.model.wait,
 		KeepFrom:   func() (usage.Hour, error) { return w.keepFrom, nil },
-		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2, idsPerTable: 6, maxDaily: 3, maxDayFiles: 4,
+		CacheBytes: 1 << 20, SealBytes: 4 << 10, Clock: w.clock.Now, Manual: true, sabotage: plant, memTable: 256 << 10, maxParts: 3, maxLate: 2, idsPerTable: 6, idReads: 1, maxDaily: 3, maxDayFiles: 4,
 	}
 	return w
 }
