@@ -9,8 +9,9 @@ import (
 	"github.com/usagebox/otelcol-usagebox/usage"
 )
 
-// RetentionConfig is how long files stay after the end of their hour, those of daily/ after that of their day: 0 (for ever) or at least 840h, which is 35 days; sums as long as what they sum, or longer. What
-// leaves is recorded in the chain with its totals first, and nothing leaves that a receiver of the feed has not been sent. Ids stay known for ever.
+// RetentionConfig is how long files stay after the end of their hour, those of daily/ after that of their day: 0 (for ever) or at least 840h, which is 35 days;
+// sums as long as what they sum, or longer. What leaves is recorded in the chain with its totals first, and nothing leaves that a receiver of the feed has not been
+// sent. Ids stay known for ever.
 type RetentionConfig struct {
 	Events  time.Duration `mapstructure:"events"`
 	Rollups time.Duration `mapstructure:"rollups"`

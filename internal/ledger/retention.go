@@ -10,8 +10,8 @@ import (
 )
 
 // Retention is how long the files of sealed parts stay, from the end of their hour, and daily parts from that of their day; 0 is for ever. Sums stay as long as what they
-// sum, or longer; rollups stay until they are in a daily part. What the
-// store knows stays for ever: ids, so that a copy of an event that left is a duplicate, and the totals of hours.
+// sum, or longer; rollups stay until they are in a daily part. What the store knows stays for ever: ids, so that a copy of an event that left is a duplicate, and the
+// totals of hours.
 type Retention struct {
 	Events, Rollups, Runs, Daily time.Duration
 }

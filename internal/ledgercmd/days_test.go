@@ -110,13 +110,7 @@ func TestVerifyFindsDamageInDailyAndNamesIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := summed(t)
 			c.damage(f)
-			r := f.verify()
-			if got := kinds(&r); !slices.Equal(got, c.kinds) {
-				t.Errorf("%q, not %q: %+v", got, c.kinds, r.Problems)
-			}
-			if !slices.ContainsFunc(r.Problems, func(p problem) bool { return strings.Contains(p.File+p.Detail, c.says) }) {
-				t.Errorf("nothing says %q: %+v", c.says, r.Problems)
-			}
+			f.verifyFinds(t, c.kinds, c.says)
 		})
 	}
 }

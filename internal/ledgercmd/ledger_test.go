@@ -320,13 +320,7 @@ func TestVerifyFindsEachDamageAndNamesIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := busy(t)
 			c.damage(f)
-			r := f.verify()
-			if got := kinds(&r); !slices.Equal(got, c.kinds) {
-				t.Errorf("%q, not %q: %+v", got, c.kinds, r.Problems)
-			}
-			if !slices.ContainsFunc(r.Problems, func(p problem) bool { return strings.Contains(p.File+p.Detail, c.says) }) {
-				t.Errorf("nothing says %q: %+v", c.says, r.Problems)
-			}
+			f.verifyFinds(t, c.kinds, c.says)
 		})
 	}
 }
@@ -436,4 +430,16 @@ func load(n, i int) (events []usage.Event) {
 		events = append(events, event(fmt.Sprintf("load-%d-%d-%d", n, i, k), 30*(n%6)+k, int64(k)))
 	}
 	return events
+}
+
+// verifyFinds checks that verify finds problems of these kinds and no others, one of which says something.
+func (f *fixture) verifyFinds(t *testing.T, want []string, says string) {
+	t.Helper()
+	r := f.verify()
+	if got := kinds(&r); !slices.Equal(got, want) {
+		t.Errorf("%q, not %q: %+v", got, want, r.Problems)
+	}
+	if !slices.ContainsFunc(r.Problems, func(p problem) bool { return strings.Contains(p.File+p.Detail, says) }) {
+		t.Errorf("nothing says %q: %+v", says, r.Problems)
+	}
 }

@@ -1,9 +1,6 @@
 package offheap
 
-import (
-	"runtime"
-	"testing"
-)
+import "testing"
 
 func TestMemoryIsZeroAndIsGivenBack(t *testing.T) {
 	for _, size := range []int{0, 1, 4095, 4096, 3<<20 + 5} {
@@ -25,24 +22,5 @@ func TestMemoryIsZeroAndIsGivenBack(t *testing.T) {
 	}
 	if _, err := New(-1); err == nil {
 		t.Fatal("memory of a negative size")
-	}
-}
-
-func TestTheHeapDoesNotGrowWithIt(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("it is of the heap on Windows")
-	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	b, err := New(64 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
-		t.Errorf("the heap has given %d bytes", grown)
-	}
-	if err := b.Free(); err != nil {
-		t.Fatal(err)
 	}
 }
